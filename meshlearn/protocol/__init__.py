@@ -1,1 +1,1 @@
-"""Placeholder until the first module lands."""
+"""The sans-IO peer that the live mesh and the simulator share. Imports `wire` (and errors, numpy), nothing else."""

@@ -1,1 +1,1 @@
-"""Placeholder until the first module lands."""
+"""Bytes to messages and back: codecs, quantisers, frames and limits. Imports errors, numpy and zstandard, nothing else."""

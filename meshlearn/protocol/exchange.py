@@ -1,0 +1,294 @@
+"""Pairwise slice exchange: begin, serve, finish; retries with a wider range, repeats that change nothing.
+
+Symmetric by construction: both sides compute with the same two decoded slices. The side that asks keeps its slice *as the
+other side decodes it*; that is the reference of the answer, so the answering side knows the distance exactly, takes the smallest step that
+covers it, and its answer cannot decode wrongly. Training goes on meanwhile: what is applied is a change.
+"""
+
+from __future__ import annotations
+
+from meshlearn.errors import ChecksumMismatch, PayloadRefused
+from meshlearn.protocol.actions import Averaged
+from meshlearn.protocol.admission import Admission
+from meshlearn.protocol.averaging import AveragingRule, Contribution, believed_age
+from meshlearn.protocol.config import PeerConfig
+from meshlearn.protocol.link import Counters, Link, Outstanding, Served
+from meshlearn.protocol.outbox import Outbox
+from meshlearn.protocol.ranges import Disagreement
+from meshlearn.protocol.replica import Replica
+from meshlearn.protocol.tokens import TokenAccount
+from meshlearn.wire.codec import Codec, SliceCodec
+from meshlearn.wire.generator import Generator
+from meshlearn.wire.messages import ExchangeReply, ExchangeRequest, Status
+from meshlearn.wire.quantise import Floats, block_maxima, dither_offset
+
+ATTEMPTS_MAX = 3
+# Tag bits of an exchange id: the upper half is drawn once by each peer, the lower half counts its exchanges.
+_COUNTER_SPAN = 1 << 32
+
+
+class Exchanges:
+    """The averaging half of a peer. `Peer` tells it of ticks and messages; it writes to the outbox."""
+
+    __slots__ = (
+        "_admission",
+        "_codec",
+        "_config",
+        "_counters",
+        "_disagreement",
+        "_generator",
+        "_next_id",
+        "_outbox",
+        "_replica",
+        "_rule",
+        "_slices",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        config: PeerConfig,
+        replica: Replica,
+        rule: AveragingRule,
+        generator: Generator,
+        slices: SliceCodec,
+        outbox: Outbox,
+        counters: Counters,
+    ) -> None:
+        self._config = config
+        self._replica = replica
+        self._rule = rule
+        self._generator = generator
+        self._slices = slices
+        self._outbox = outbox
+        self._counters = counters
+        self._codec = config.codec
+        self._admission = Admission(config.norm_factor, config.clip_factor)
+        self._disagreement = Disagreement(len(replica.initial), replica.slice_length)
+        self._next_id = generator.uint32() * _COUNTER_SPAN + 1
+        self.tokens = TokenAccount(config.token_capacity, config.token_grant)
+
+    def tick(self, links: list[Link], now: float) -> None:
+        """Perhaps begin an exchange with one of `links` (those that may be asked now), which must not be empty.
+
+        Draws one word for the token account; where an exchange begins, one for the link and one for the slice.
+        """
+        if not self._rule.exchanges or not self.tokens.tick(self._generator):
+            return
+        link = links[self._generator.below(len(links))]
+        index = self._generator.below(self._replica.slice_count)
+        self.tokens.spend()
+        exchange_id = self._next_id
+        self._next_id += 1
+        self._counters.exchanges_begun += 1
+        self._request(link, exchange_id, 0, index, now)
+
+    def _request(self, link: Link, exchange_id: int, attempt: int, index: int, now: float) -> None:
+        values = self._replica.displacement(index)
+        codec = self._codec_of_attempt(attempt, index, len(values))
+        reach = self._disagreement.reach(index, len(values), codec, widened=attempt > 0) if codec.is_modular else None
+        encoded = self._slices.encode(codec, values, dither_offset(exchange_id, 2 * attempt), reach)
+        age = self._replica.age(index)
+        message = self._outbox.encode(
+            ExchangeRequest(
+                exchange_id,
+                attempt,
+                codec,
+                index,
+                age,
+                len(values),
+                encoded.checksum,
+                encoded.compressed,
+                encoded.payload,
+            )
+        )
+        link.outstanding = Outstanding(exchange_id, attempt, codec, index, age, encoded.rounded, message, now)
+        self._outbox.send_bytes(link, message)
+
+    def _codec_of_attempt(self, attempt: int, index: int, count: int) -> Codec:
+        """First the run's codec, then (after a wrong decode, wider) 8 bits, then no reference at all."""
+        codec = self._codec
+        if not codec.is_modular:
+            return codec
+        if attempt == ATTEMPTS_MAX - 1 or not self._disagreement.known(index, count):
+            return Codec.LINEAR8
+        return codec if attempt == 0 else Codec.MODULAR8
+
+    def serve(self, link: Link, request: ExchangeRequest, ready: bool) -> None:
+        """Answer a request, and apply its slice.
+
+        Raises PayloadRefused or ChecksumMismatch where the payload is wrong in itself; nothing is changed or sent then.
+        """
+        index = request.slice_index
+        self._check_shape(index, request.count)
+        served = link.served
+        if served is not None:
+            if (served.exchange_id, served.attempt) == (request.exchange_id, request.attempt):
+                self._counters.exchanges_repeated += 1
+                if not link.congested:
+                    self._outbox.send_bytes(link, served.message)
+                return
+            if (request.exchange_id, request.attempt) < (served.exchange_id, served.attempt):
+                self._counters.exchanges_repeated += 1
+                return
+        if not ready or not self._rule.exchanges:
+            self._decline(link, request, Status.NOT_READY)
+            return
+        if link.congested:
+            self._decline(link, request, Status.BUSY)
+            return
+        own = self._replica.displacement(index)
+        try:
+            partner = self._slices.decode(
+                request.codec,
+                request.payload,
+                request.compressed,
+                request.count,
+                dither_offset(request.exchange_id, 2 * request.attempt),
+                request.checksum,
+                own,
+            )
+        except ChecksumMismatch:
+            self._counters.wrong_decodes += 1
+            if not request.codec.is_modular:
+                raise
+            self._decline(link, request, Status.WIDEN)
+            return
+        self._answer(link, request, own, partner)
+
+    def _answer(self, link: Link, request: ExchangeRequest, own: Floats, partner: Floats) -> None:
+        index = request.slice_index
+        distance = block_maxima(own - partner)
+        codec = self._codec
+        lane = 2 * request.attempt + 1
+        # The reference of the answer is `partner`, to the bit: the distance is known, and no slack is needed.
+        encoded = self._slices.encode(
+            codec, own, dither_offset(request.exchange_id, lane), distance if codec.is_modular else None
+        )
+        age = self._replica.age(index)
+        mine, theirs = (
+            Contribution(encoded.rounded, age),
+            Contribution(partner, believed_age(age, request.age)),
+        )
+        if not self._apply(link, request.exchange_id, index, mine, theirs):
+            self._decline(link, request, Status.REFUSED)
+            return
+        self._disagreement.observe(index, request.count, distance)
+        reply = self._outbox.encode(
+            ExchangeReply(
+                request.exchange_id,
+                request.attempt,
+                Status.APPLIED,
+                codec,
+                index,
+                age,
+                request.count,
+                encoded.checksum,
+                encoded.compressed,
+                encoded.payload,
+            )
+        )
+        link.served = Served(request.exchange_id, request.attempt, reply)
+        self._outbox.send_bytes(link, reply)
+
+    def _decline(self, link: Link, request: ExchangeRequest, status: Status) -> None:
+        reply = self._outbox.encode(
+            ExchangeReply(
+                request.exchange_id,
+                request.attempt,
+                status,
+                request.codec,
+                request.slice_index,
+                self._replica.age(request.slice_index),
+                request.count,
+                0,
+                False,
+                b"",
+            )
+        )
+        link.served = Served(request.exchange_id, request.attempt, reply)
+        self._outbox.send_bytes(link, reply)
+
+    def finish(self, link: Link, reply: ExchangeReply, now: float) -> None:
+        """Take the answer to the exchange that is outstanding on the link; one to any other is ignored.
+
+        Raises PayloadRefused or ChecksumMismatch where the payload is wrong; the exchange is over then, and nothing is changed.
+        """
+        begun = link.outstanding
+        if begun is None or (begun.exchange_id, begun.attempt) != (reply.exchange_id, reply.attempt):
+            return
+        if reply.slice_index != begun.slice_index or reply.count != len(begun.rounded):
+            raise PayloadRefused("an answer is about another slice than the request")
+        link.outstanding = None
+        if reply.status is Status.WIDEN:
+            self._widen(link, begun, now)
+            return
+        if reply.status is not Status.APPLIED:
+            self._counters.exchanges_declined += 1
+            return
+        try:
+            partner = self._slices.decode(
+                reply.codec,
+                reply.payload,
+                reply.compressed,
+                reply.count,
+                dither_offset(reply.exchange_id, 2 * reply.attempt + 1),
+                reply.checksum,
+                begun.rounded,
+            )
+        except ChecksumMismatch:
+            self._counters.wrong_decodes += 1
+            raise
+        self.tokens.refund()
+        mine = Contribution(begun.rounded, begun.age)
+        theirs = Contribution(partner, believed_age(begun.age, reply.age))
+        if self._apply(link, begun.exchange_id, begun.slice_index, mine, theirs):
+            self._disagreement.observe(begun.slice_index, reply.count, block_maxima(begun.rounded - partner))
+
+    def _widen(self, link: Link, begun: Outstanding, now: float) -> None:
+        attempt = begun.attempt + 1
+        if attempt >= ATTEMPTS_MAX:
+            self._counters.exchanges_abandoned += 1
+            return
+        self._counters.exchanges_retried += 1
+        self._request(link, begun.exchange_id, attempt, begun.slice_index, now)
+
+    def _apply(self, link: Link, exchange_id: int, index: int, own: Contribution, partner: Contribution) -> bool:
+        """Average, judge and apply; return False where the partner's slice was not admitted."""
+        change = self._rule.change(own, partner)
+        try:
+            change, change_norm, clipped = self._admission.admit(own, partner, change)
+        except PayloadRefused as error:
+            self._counters.exchanges_refused += 1
+            link.offences += 1
+            self._outbox.refuse(link, str(error))
+            return False
+        start, stop = self._replica.bounds(index)
+        self._replica.apply(index, change, partner.age)
+        self._rule.averaged(start, stop, change)
+        self._counters.exchanges_accepted += 1
+        self._counters.exchanges_clipped += clipped
+        weight = self._rule.weight(own.age, partner.age)
+        self._outbox.act(Averaged(link.number, link.peer, index, exchange_id, weight, clipped, change_norm))
+        return True
+
+    def expire(self, link: Link, now: float) -> None:
+        """Send an unanswered request again, and give it up after the last time; the answer to a repeat is the same."""
+        begun = link.outstanding
+        if begun is None or now < begun.sent_at + self._config.exchange_timeout_s or link.congested:
+            return
+        if begun.resends >= self._config.exchange_resends_max:
+            link.outstanding = None
+            self._counters.exchanges_abandoned += 1
+            return
+        begun.resends += 1
+        begun.sent_at = now
+        self._counters.exchanges_resent += 1
+        self._outbox.send_bytes(link, begun.message)
+
+    def _check_shape(self, index: int, count: int) -> None:
+        if index >= self._replica.slice_count:
+            raise PayloadRefused(f"slice {index} was asked for and there are {self._replica.slice_count}")
+        start, stop = self._replica.bounds(index)
+        if count != stop - start:
+            raise PayloadRefused(f"slice {index} has {stop - start} values and {count} came")
