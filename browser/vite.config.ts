@@ -1,0 +1,18 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  build: {
+    target: "es2023",
+    outDir: "../signaling/page/dist",
+    emptyOutDir: true,
+    sourcemap: false,
+    // WebAssembly stays a file of its own, so that browsers compile it while it streams in
+    assetsInlineLimit: (file) => (file.endsWith(".wasm") ? false : undefined),
+  },
+  worker: { format: "es" },
+  test: {
+    include: ["test/**/*.test.ts"],
+    globalSetup: "test/kernelsBuilt.ts",
+    passWithNoTests: false,
+  },
+});
