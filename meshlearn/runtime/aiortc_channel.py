@@ -36,7 +36,6 @@ from meshlearn.runtime.transport import (
     Connection,
     IceServer,
     Session,
-    parse_ice_servers,
 )
 
 _logger = logging.getLogger(__name__)
@@ -63,13 +62,8 @@ class AiortcTransport(BaseTransport):
         include_loopback: bool | None = None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
-        super().__init__(connect_timeout_s=connect_timeout_s)
-        self._ice_servers = parse_ice_servers(ice_servers)
+        super().__init__(ice_servers, connect_timeout_s=connect_timeout_s)
         self._include_loopback = include_loopback
-
-    def set_ice_servers(self, ice_servers: Sequence[Mapping[str, Any]]) -> None:
-        """Use these STUN and TURN servers from the next connection on; raises MeshError where one is malformed."""
-        self._ice_servers = parse_ice_servers(ice_servers)
 
     def _connect(self, session: Session) -> Connection:
         return _AiortcConnection(session, self._ice_servers, include_loopback=self._include_loopback)

@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from meshlearn.errors import MeshlearnError
 from meshlearn.wire.limits import BUFFERED_BYTES_HIGH, FRAME_BYTES_MAX
@@ -110,6 +110,12 @@ class Transport(Protocol):
 
     def on_failed(self, callback: Callable[[str, str], None]) -> None:
         """Set who hears (remote, reason) of a connection that did not open."""
+
+    def set_ice_servers(self, ice_servers: Sequence[Mapping[str, Any]]) -> None:
+        """Use these STUN and TURN servers, a list like a browser's `iceServers`, for the connections to come.
+
+        Raises MeshError where one is malformed; the old ones then stay.
+        """
 
     async def offer(self, remote: str) -> tuple[str, str]:
         """Start a connection; return its session id and the SDP to send.

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from meshlearn.errors import ProtocolError, SettingsError
 
-PEER_ID_CHARACTERS: Final = 43
+PEER_ID_BYTES: Final = 32
 # aiortc gives three (SHA-256, 384 and 512), a browser one, each perhaps at two levels.
 FINGERPRINTS_MAX: Final = 8
 
@@ -41,7 +41,7 @@ class Identity:
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
-        self._peer_id = encode_base64url(key.public_key().public_bytes_raw())
+        self._peer_id = peer_id_from_bytes(key.public_key().public_bytes_raw())
 
     @classmethod
     def generate(cls) -> Identity:
@@ -99,7 +99,7 @@ def verify_fingerprints(run: str, from_peer: str, to_peer: str, sdp: str, signat
     """
     statement = _fingerprint_statement(run, to_peer, sdp)
     try:
-        key = Ed25519PublicKey.from_public_bytes(decode_base64url(from_peer, 32))
+        key = Ed25519PublicKey.from_public_bytes(peer_id_to_bytes(from_peer))
         key.verify(decode_base64url(signature, 64), statement)
     except (ValueError, InvalidSignature):
         raise SignatureRefused("the description was not signed by the peer that it is said to come from") from None
@@ -116,6 +116,16 @@ def fingerprints(sdp: str) -> tuple[str, ...]:
     if not 0 < len(values) <= FINGERPRINTS_MAX or len(values) != sdp.lower().count("fingerprint"):
         raise SignatureRefused("the description has no fingerprint, or a malformed one")
     return tuple(values)
+
+
+def peer_id_to_bytes(peer_id: str) -> bytes:
+    """Return the 32 bytes of the public key that a peer id stands for; raises ValueError where it is no peer id."""
+    return decode_base64url(peer_id, PEER_ID_BYTES)
+
+
+def peer_id_from_bytes(key: bytes) -> str:
+    """Return the id of the peer with this public key."""
+    return encode_base64url(key)
 
 
 def encode_base64url(data: bytes) -> str:

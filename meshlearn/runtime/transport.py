@@ -145,11 +145,13 @@ class BaseTransport(ABC):
 
     def __init__(
         self,
+        ice_servers: Sequence[Mapping[str, Any]] = (),
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         new_session: Callable[[], str] = lambda: secrets.token_urlsafe(12),
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._ice_servers = parse_ice_servers(ice_servers)
         self._connect_timeout_s = connect_timeout_s
         self._new_session = new_session
         self._sessions: dict[tuple[str, str], Session] = {}
@@ -171,6 +173,10 @@ class BaseTransport(ABC):
     def on_failed(self, callback: Callable[[str, str], None]) -> None:
         """Set who hears of connections that did not open."""
         self._failed_callback = callback
+
+    def set_ice_servers(self, ice_servers: Sequence[Mapping[str, Any]]) -> None:
+        """Use these STUN and TURN servers for the connections to come."""
+        self._ice_servers = parse_ice_servers(ice_servers)
 
     async def offer(self, remote: str) -> tuple[str, str]:
         """Start a connection; return its session id and the SDP to send."""

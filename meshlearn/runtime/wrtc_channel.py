@@ -26,7 +26,6 @@ from meshlearn.runtime.transport import (
     Connection,
     IceServer,
     Session,
-    parse_ice_servers,
 )
 
 NOT_INSTALLED: Final = (
@@ -60,16 +59,11 @@ class WrtcTransport(BaseTransport):
         include_loopback: bool = False,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
-        super().__init__(connect_timeout_s=connect_timeout_s)
+        super().__init__(ice_servers, connect_timeout_s=connect_timeout_s)
         self._webrtc = load_wrtc()
-        self._ice_servers = parse_ice_servers(ice_servers)
         if include_loopback:
             with contextlib.suppress(self._webrtc.InvalidStateError):
                 self._webrtc.allow_loopback()
-
-    def set_ice_servers(self, ice_servers: Sequence[Mapping[str, Any]]) -> None:
-        """Use these STUN and TURN servers from the next connection on; raises MeshError where one is malformed."""
-        self._ice_servers = parse_ice_servers(ice_servers)
 
     def _connect(self, session: Session) -> Connection:
         try:

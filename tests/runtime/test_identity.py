@@ -19,6 +19,8 @@ from meshlearn.runtime.identity import (
     decode_base64url,
     encode_base64url,
     fingerprints,
+    peer_id_from_bytes,
+    peer_id_to_bytes,
     verify_fingerprints,
 )
 
@@ -38,6 +40,8 @@ def known_identity() -> Identity:
 
 def test_a_peer_id_is_the_public_key_in_43_characters() -> None:
     assert known_identity().peer_id == encode_base64url(KNOWN_PUBLIC) == "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+    assert peer_id_to_bytes(known_identity().peer_id) == KNOWN_PUBLIC
+    assert peer_id_from_bytes(KNOWN_PUBLIC) == known_identity().peer_id
     assert len(Identity.generate().peer_id) == 43
     assert Identity.generate().peer_id != Identity.generate().peer_id
 
