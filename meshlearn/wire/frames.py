@@ -60,41 +60,27 @@ class Reassembler:
         """Take one frame; return the message that it completes, or None.
 
         Raises FrameError, and forgets the partial message, where the frame is malformed or does not follow the last one. A
-        first frame is then taken again at once, so that one lost frame costs one message and no more.
+        first frame always begins a message, whatever came before, so that one lost frame costs one message and no more.
         """
+        parts, self._parts = self._parts, []
         if not limits.FRAME_HEADER_BYTES < len(frame) <= limits.FRAME_BYTES_MAX:
-            self._parts = []
             raise FrameError(f"a frame of {len(frame)} bytes is outside of 9..{limits.FRAME_BYTES_MAX}")
         magic, form, number, index, count = _HEADER.unpack_from(frame)
         if magic != FRAME_MAGIC or form != FRAME_FORMAT:
-            self._parts = []
             raise FrameError(f"a frame starts with {magic:#04x} {form:#04x} and not with 0x4d 0x01")
         if index >= count or count > limits.FRAMES_PER_MESSAGE_MAX:
-            self._parts = []
             raise FrameError(f"frame {index} of {count} is outside of a message of {limits.FRAMES_PER_MESSAGE_MAX}")
         if index < count - 1 and len(frame) != limits.FRAME_BYTES_MAX:
-            self._parts = []
             raise FrameError("a frame that is not the last of its message must be full")
-        expected = len(self._parts)
-        if expected and (number != self._number or index != expected or count != self._count):
-            self._parts = []
-            if index:
-                raise FrameError(f"frame {index} came where frame {expected} of message {self._number} was due")
-            self._begin(number, count, frame)
-            if count > 1:
-                raise FrameError(f"message {number} began before message {self._number} was complete")
-        elif not expected:
-            if index:
-                raise FrameError(f"frame {index} came without the frames before it")
-            self._begin(number, count, frame)
-        else:
-            self._parts.append(frame[limits.FRAME_HEADER_BYTES :])
-        if len(self._parts) < self._count:
-            return None
-        message = self._parts[0] if self._count == 1 else b"".join(self._parts)
-        self._parts = []
-        return message
-
-    def _begin(self, number: int, count: int, frame: bytes) -> None:
-        self._number, self._count = number, count
-        self._parts = [frame[limits.FRAME_HEADER_BYTES :]]
+        if count == 1:
+            return frame[limits.FRAME_HEADER_BYTES :]
+        if index == 0:
+            self._number, self._count = number, count
+            parts = []
+        elif not parts or (number, index, count) != (self._number, len(parts), self._count):
+            raise FrameError(f"frame {index} of message {number} does not follow the last one")
+        parts.append(frame[limits.FRAME_HEADER_BYTES :])
+        if len(parts) == count:
+            return b"".join(parts)
+        self._parts = parts
+        return None

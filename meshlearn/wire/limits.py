@@ -41,6 +41,9 @@ STEP_EXPONENT_MAX = 60
 # rounds a float32 to the nearest integer exactly and leaves six bits for the dither.
 CODE_MAGNITUDE_BITS = 18
 
+# Larger values are not sent: 262,144 squares of 2^54 sum to 2^126, so the norm of whatever an honest peer sends is a float32.
+VALUE_MAGNITUDE_MAX = 2.0**54
+
 AGENT_BYTES_MAX = 64
 GOODBYE_TEXT_BYTES_MAX = 120
 

@@ -3,8 +3,8 @@
 `modular` is the default: both sides quantise with the same power-of-two step and the same subtractive dither, only the residue
 of the code travels, and the receiver takes the code nearest to its own value (Davies, Gurunanthan, Moshrefi, Ashkboos & Alistarh
 2021, "New Bounds For Distributed Mean Estimation and Variance Reduction"; Lu & De Sa 2020, "Moniqua"). The error follows the
-step, that is the distance between the peers, and not the size of the values. `linear` is block-wise absmax, `dynamic` is Dettmers'
-(2016) dynamic tree. PROTOCOL.md ("Codecs") defines every operation and its float32 rounding.
+step, that is the distance between the peers, and not the size of the values. `linear` is block-wise absmax, `dynamic` is
+Dettmers' (2016) dynamic tree. PROTOCOL.md ("Codecs") defines every operation and its float32 rounding.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BLOCK: Final = limits.MODULAR_BLOCK_VALUES
 TABLE: Final = limits.DITHER_TABLE_VALUES
 # 16,384 float32 values are 64 KiB: a chunk and its buffers stay in the second-level cache.
 CHUNK: Final = 16_384
-# Adding 1.5 * 2^23 rounds a float32 of under 2^22 to the nearest integer, ties to even, and leaves that integer in the low bits.
+# Adding 1.5 * 2^23 rounds a float32 of under 2^22 to the nearest integer q, ties to even; the bits are then 0x4B400000 + q.
 _MAGIC: Final = np.float32(12_582_912.0)
 _CODE_SPAN: Final = {8: 126.0, 4: 6.0}
 _SMALLEST_RELATIVE_STEP: Final = 2.0**-limits.CODE_MAGNITUDE_BITS
@@ -94,6 +94,15 @@ def block_maxima(values: Floats, block: int = BLOCK) -> Floats:
     return maxima
 
 
+def sendable_maxima(values: Floats, block: int = BLOCK) -> Floats:
+    """Return `block_maxima`; raises PayloadRefused where a value is not finite or has a magnitude of over 2^54."""
+    maxima = block_maxima(values, block)
+    # A NaN fails the comparison, too.
+    if not (maxima <= limits.VALUE_MAGNITUDE_MAX).all():
+        raise PayloadRefused("a slice with a value that is not finite, or of a magnitude over 2^54, cannot be sent")
+    return maxima
+
+
 def modular_exponents(values: Floats, reach: Floats, bits: int = 8) -> Exponents:
     """Return the step exponent of each block, int8 [blocks].
 
@@ -101,9 +110,7 @@ def modular_exponents(values: Floats, reach: Floats, bits: int = 8) -> Exponents
     2^-18 of the block's largest magnitude, where the codes would leave the exact range of float32. Raises PayloadRefused where
     a value is not finite.
     """
-    maxima = block_maxima(values)
-    if not np.isfinite(maxima).all():
-        raise PayloadRefused("a slice with a value that is not finite cannot be sent")
+    maxima = sendable_maxima(values)
     needed = np.maximum(reach.astype(np.float64) / _CODE_SPAN[bits], maxima.astype(np.float64) * _SMALLEST_RELATIVE_STEP)
     mantissa, exponent = np.frexp(needed)
     exponent = np.where(mantissa == 0.5, exponent - 1, exponent)
@@ -112,14 +119,13 @@ def modular_exponents(values: Floats, reach: Floats, bits: int = 8) -> Exponents
 
 
 class Workspace:
-    """The buffers of one thread: two float32 chunks, one of int16 and one of bytes (176 KiB in all)."""
+    """The buffers of one thread: two float32 chunks and one of bytes (144 KiB in all)."""
 
-    __slots__ = ("bytes_", "first", "second", "words")
+    __slots__ = ("bytes_", "first", "second")
 
     def __init__(self) -> None:
         self.first = np.empty(CHUNK, np.float32)
         self.second = np.empty(CHUNK, np.float32)
-        self.words = np.empty(CHUNK, np.int16)
         self.bytes_ = np.empty(CHUNK, np.uint8)
 
 
@@ -155,7 +161,8 @@ def modular_encode(values: Floats, exponents: Exponents, offset: int, codes: Byt
     """Quantise float32 [n] into `codes` uint8 [n] (the code modulo 256) and `rounded` float32 [n] (what the codes stand for).
 
     Value i gets the integer q = rint(values / step + d) with d = table[(offset + i) mod 4096]; `rounded` is (q - d) * step, which
-    the other side computes to the same bits. Returns the CRC-32 of all q modulo 65,536 as little-endian 16-bit words.
+    the other side computes to the same bits. Returns the CRC-32 of all 0x4B400000 + q as little-endian 32-bit words: of a wrong
+    decode every q differs by a multiple of 256, and a CRC-32 finds every error of up to 32 bits in a row.
     """
     inverse, steps = _inverse_steps(exponents), _steps(exponents)
     ring = _dither_ring()
@@ -164,13 +171,12 @@ def modular_encode(values: Floats, exponents: Exponents, offset: int, codes: Byt
         count = stop - start
         begin = (offset + start) % TABLE
         dither = ring[begin : begin + count]
-        scaled, words = work.first[:count], work.words[:count]
+        scaled = work.first[:count]
         _scale_blocks(values[start:stop], inverse, start, scaled)
         np.add(scaled, dither, out=scaled)
         np.add(scaled, _MAGIC, out=scaled)
-        np.copyto(words, scaled.view(np.int32), casting="unsafe")
-        np.copyto(codes[start:stop], words, casting="unsafe")
-        checksum = zlib.crc32(words.data, checksum)
+        np.copyto(codes[start:stop], scaled.view(np.int32), casting="unsafe")
+        checksum = zlib.crc32(scaled.data, checksum)
         np.subtract(scaled, _MAGIC, out=scaled)
         np.subtract(scaled, dither, out=scaled)
         _scale_blocks(scaled, steps, start, rounded[start:stop])
@@ -201,12 +207,7 @@ def modular_decode(
             count = stop - start
             begin = (offset + start) % TABLE
             dither = ring[begin : begin + count]
-            scaled, whole, words, nearest = (
-                work.first[:count],
-                work.second[:count],
-                work.words[:count],
-                work.bytes_[:count],
-            )
+            scaled, whole, nearest = work.first[:count], work.second[:count], work.bytes_[:count]
             _scale_blocks(reference[start:stop], inverse, start, scaled)
             np.add(scaled, dither, out=scaled)
             np.add(scaled, _MAGIC, out=scaled)
@@ -221,8 +222,7 @@ def modular_decode(
             np.copyto(whole, shift)
             np.add(scaled, whole, out=scaled)
             np.add(scaled, _MAGIC, out=whole)
-            np.copyto(words, whole.view(np.int32), casting="unsafe")
-            found = zlib.crc32(words.data, found)
+            found = zlib.crc32(whole.data, found)
             np.subtract(scaled, dither, out=scaled)
             _scale_blocks(scaled, steps, start, decoded[start:stop])
     if found != checksum:
@@ -267,9 +267,7 @@ def linear_encode(values: Floats, offset: int | None, codes: Bytes) -> Floats:
     Raises PayloadRefused where a value is not finite.
     """
     block = limits.LINEAR_BLOCK_VALUES
-    maxima = block_maxima(values, block)
-    if not np.isfinite(maxima).all():
-        raise PayloadRefused("a slice with a value that is not finite cannot be sent")
+    maxima = sendable_maxima(values, block)
     scales, inverse = _block_scales(maxima, 127.0)
     ring = _dither_ring()
     scaled = np.empty(CHUNK, np.float32)
@@ -345,9 +343,7 @@ def dynamic_encode(values: Floats, codes: Bytes) -> Floats:
     a value is not finite.
     """
     block = limits.DYNAMIC_BLOCK_VALUES
-    maxima = block_maxima(values, block)
-    if not np.isfinite(maxima).all():
-        raise PayloadRefused("a slice with a value that is not finite cannot be sent")
+    maxima = sendable_maxima(values, block)
     scales, inverse = _block_scales(maxima, 1.0)
     first, middles = _dynamic_search()
     for start in range(0, len(values), CHUNK):
