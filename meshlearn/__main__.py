@@ -1,0 +1,5 @@
+"""`python -m meshlearn` is the command `meshlearn`."""
+
+from meshlearn.cli.main import main
+
+main()

@@ -1,0 +1,220 @@
+"""Puts a live peer together from nothing but a join link."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import platformdirs
+
+from meshlearn.errors import MeshError, SettingsError
+from meshlearn.learning.dataset import Dataset
+from meshlearn.learning.datasets import open_dataset
+from meshlearn.learning.engines import make_engine
+from meshlearn.learning.optimisers import make_optimiser
+from meshlearn.learning.shard_cache import ShardCache
+from meshlearn.learning.shards import Shard, pick_shards
+from meshlearn.learning.trainer import Trainer
+from meshlearn.protocol import actions
+from meshlearn.protocol.peer import Peer
+from meshlearn.protocol.replica import Replica
+from meshlearn.runtime.channel import Transport
+from meshlearn.runtime.compute import TrainingThread
+from meshlearn.runtime.identity import Identity, decode_base64url
+from meshlearn.runtime.node import Node
+from meshlearn.runtime.run import Run
+from meshlearn.runtime.signaling_client import SignalingClient, parse_join_link
+from meshlearn.runtime.tracker import Tracker
+from meshlearn.wire.generator import Generator
+from meshlearn.wire.messages import PeerKind
+
+SHARD_CACHE_BYTES: Final = 2 * 1024**3
+EVALUATION_BATCH: Final = 256
+FETCHES_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class JoinOptions:
+    """What a peer chooses for itself; the run's settings hold for the rest."""
+
+    shard: tuple[int, int] | None = None
+    """(i, n): take the i-th of n equal parts of the shards, from 0; None for rendezvous hashing."""
+    data: str | None = None
+    """Train on this data set of its own, which never leaves the machine, instead of the run's shards."""
+    engine: str = "numpy"
+    transport: str = "aiortc"
+    steps_per_second: float | None = None
+    cache_dir: Path | None = None
+    identity: Path | None = None
+    """Key file; None for a new key each time."""
+    seed: int | None = None
+
+
+@dataclass(slots=True)
+class Session:
+    """A node with what belongs to it."""
+
+    node: Node
+    run: Run
+    tracker: Tracker | None
+
+
+def make_transport(name: str, ice_servers: list[dict[str, Any]]) -> Transport:
+    """Return the transport of that name; raises SettingsError or MeshError where there is none."""
+    if name == "aiortc":
+        from meshlearn.runtime.aiortc_channel import AiortcTransport
+
+        return AiortcTransport(ice_servers=ice_servers)
+    if name == "wrtc":
+        from meshlearn.runtime.wrtc_channel import WrtcTransport
+
+        return WrtcTransport(ice_servers=ice_servers)
+    raise SettingsError(f'There is no transport "{name}"; choose aiortc or wrtc.')
+
+
+def choose_shards(run: Run, peer_id: str, part: tuple[int, int] | None) -> list[Shard]:
+    """Return the run's shards that a peer trains on, in the order of the manifest."""
+    shards = run.data.shards
+    if part is not None:
+        index, parts = part
+        if not 0 <= index < parts <= len(shards):
+            raise SettingsError(
+                f"The run has {len(shards)} shards; give --shard I/N with I from 0 to N - 1 and N up to {len(shards)}."
+            )
+        return list(shards[index * len(shards) // parts : (index + 1) * len(shards) // parts])
+    count = run.settings.shards_per_peer
+    if count is None or count >= len(shards):
+        return list(shards)
+    return [shards[i] for i in sorted(pick_shards(peer_id, shards, count))]
+
+
+async def open_session(
+    link: str,
+    kind: PeerKind,
+    options: JoinOptions,
+    *,
+    on_action: Callable[[actions.Action], None] = lambda action: None,
+    on_message: Callable[[dict[str, Any]], None] = lambda message: None,
+    on_evaluation: Callable[[Any], None] = lambda evaluation: None,
+    on_training_end: Callable[[BaseException | None], None] = lambda error: None,
+) -> Session:
+    """Fetch the run, its initial vector and data, and put the node together; the caller starts and closes it.
+
+    Raises UserError with one sentence: unknown link, dead server, wrong token, unusable data.
+    """
+    join_link = parse_join_link(link)
+    identity = Identity.load_or_create(options.identity) if options.identity else Identity.generate()
+    agent = f"meshlearn/{metadata.version('meshlearn')}"
+    signaling = SignalingClient(
+        join_link,
+        identity,
+        kind="tracker" if kind is PeerKind.TRACKER else "python",
+        agent=agent,
+        generator=Generator(secrets.randbits(64)),
+    )
+    try:
+        run = Run.from_bytes(await signaling.fetch_manifest())
+        initial = run.read_initial(await signaling.fetch_initial(run.initial_sha256, run.initial_bytes))
+        seed = secrets.randbits(53) if options.seed is None else options.seed
+        replica = Replica(initial, run.settings.slice_length)
+        rule = run.make_rule()
+        config = run.peer_config(decode_base64url(identity.peer_id, 32), kind, agent)
+        loop = asyncio.get_running_loop()
+        peer = Peer(config, replica, rule, Generator(seed), loop.time())
+        lock = threading.Lock()
+        training, tracker = None, None
+        if kind is PeerKind.TRACKER:
+            test = await _load(signaling, run, [run.data.test], options)
+            engine = make_engine(options.engine, run.spec, EVALUATION_BATCH, run.data.scale)
+            tracker = Tracker(run, replica, lock, engine, test, on_evaluation)
+        else:
+            dataset = await _training_data(signaling, run, identity.peer_id, options)
+            batch_size = run.settings.batch_size
+            engine = make_engine(options.engine, run.spec, batch_size, dataset.scale)
+            optimiser = make_optimiser(run.settings.optimiser, run.spec.parameter_count)
+            training = TrainingThread(
+                Trainer(engine, optimiser, dataset, batch_size, seed),
+                replica,
+                rule,
+                lock,
+                steps_per_second=options.steps_per_second,
+                steps_max=run.settings.step_limit,
+                on_end=on_training_end,
+            )
+        transport = make_transport(options.transport, await signaling.fetch_ice_servers())
+        node = Node(
+            peer,
+            identity,
+            run.id,
+            signaling,
+            transport,
+            lock,
+            training=training,
+            on_action=_tracked(tracker, on_action),
+            on_message=on_message,
+        )
+    except BaseException:
+        await signaling.close()
+        raise
+    return Session(node, run, tracker)
+
+
+def _tracked(tracker: Tracker | None, on_action: Callable[[actions.Action], None]) -> Callable[[actions.Action], None]:
+    if tracker is None:
+        return on_action
+
+    def hear(action: actions.Action) -> None:
+        if isinstance(action, actions.ModelPulled):
+            tracker.heard(action)
+        on_action(action)
+
+    return hear
+
+
+async def _training_data(signaling: SignalingClient, run: Run, peer_id: str, options: JoinOptions) -> Dataset:
+    if options.data is None:
+        return await _load(signaling, run, choose_shards(run, peer_id, options.shard), options)
+    dataset, _ = await asyncio.to_thread(open_dataset, options.data)
+    if dataset.input_shape != run.data.input_shape or dataset.classes != run.data.classes:
+        raise SettingsError(
+            f"The data in {options.data} has {list(dataset.input_shape)} and {dataset.classes} classes, "
+            f"but the run's has {list(run.data.input_shape)} and {run.data.classes}."
+        )
+    return dataset
+
+
+async def _load(signaling: SignalingClient, run: Run, shards: list[Shard], options: JoinOptions) -> Dataset:
+    """Return the examples of the shards, from the cache or the server, joined in their order."""
+    cache = ShardCache(options.cache_dir or Path(platformdirs.user_cache_dir("meshlearn")) / "shards", SHARD_CACHE_BYTES)
+    at_once = asyncio.Semaphore(FETCHES_AT_ONCE)
+
+    async def fetch(shard: Shard) -> Dataset:
+        async with at_once:
+            data = await asyncio.to_thread(cache.get, shard.sha256)
+            if data is None:
+                data = await signaling.fetch_shard(shard.sha256, shard.bytes)
+                await asyncio.to_thread(cache.put, shard.sha256, data)
+            return await asyncio.to_thread(run.data.open_shard, shard, data)
+
+    parts = await asyncio.gather(*(fetch(shard) for shard in shards))
+    if not parts:
+        raise MeshError("The run has no shard for this peer; ask whoever made it for more shards.")
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return Dataset(
+        np.concatenate([part.inputs for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        first.classes,
+        first.class_names,
+        first.name,
+        first.license,
+        first.scale,
+    )

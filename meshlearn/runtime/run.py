@@ -1,0 +1,213 @@
+"""A run as its manifest tells it: model, settings and data, the same for every peer.
+
+The manifest is JSON that the signaling server serves unchanged; the SHA-256 of its bytes is the run's digest, and the first
+8 bytes of that are the tag in every message: peers with different manifests never average.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from meshlearn.errors import MeshError, SettingsError
+from meshlearn.learning import strict_json
+from meshlearn.learning.optimisers import make_optimiser
+from meshlearn.learning.shards import DataManifest
+from meshlearn.learning.spec import ModelSpec
+from meshlearn.protocol.averaging import AveragingRule, make_rule
+from meshlearn.protocol.config import PeerConfig
+from meshlearn.wire import limits
+from meshlearn.wire.codec import Codec
+from meshlearn.wire.messages import PeerKind
+from meshlearn.wire.quantise import Floats
+
+FORMAT: Final = 1
+TAG_BYTES: Final = 8
+RULES: Final = ("pairwise", "drift-corrected", "none")
+_SETTINGS: Final = "The run's settings"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What all peers of a run do alike."""
+
+    seed: int = 0
+    slice_length: int = 1024
+    codec: str = "modular8"
+    rule: str = "pairwise"
+    drift_gain: float = 0.02
+    exchange_interval_s: float = 0.1
+    view_size: int = 8
+    batch_size: int = 32
+    optimiser: dict[str, Any] = field(default_factory=lambda: {"name": "sgd", "learning_rate": 0.1})
+    step_limit: int | None = None
+    """Gradient steps after which a peer stops training; None for no limit."""
+    goal_accuracy: float | None = None
+    """Share of the test set, 0..1, at which the tracker ends the run; None to go on."""
+    shards_per_peer: int | None = None
+    """Shards that a peer takes by rendezvous hashing; None for all of them."""
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> RunSettings:
+        """Check every field; raises SettingsError with a sentence that names it."""
+        strict_json.only_keys(fields, cls.__dataclass_fields__, ("slice_length", "optimiser"), _SETTINGS, SettingsError)
+        settings = cls(**fields)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise SettingsError where a field is out of its range."""
+
+        def whole(name: str, low: int, high: int) -> None:
+            strict_json.whole(getattr(self, name), low, high, f'The setting "{name}"', SettingsError)
+
+        whole("seed", 0, 2**53)
+        whole("slice_length", 1, limits.SLICE_VALUES_MAX)
+        whole("view_size", 1, 64)
+        whole("batch_size", 1, 65_536)
+        for name in ("step_limit", "shards_per_peer"):
+            if getattr(self, name) is not None:
+                whole(name, 1, 2**32)
+        strict_json.number(self.drift_gain, 0.0, 0.05, 'The setting "drift_gain"', SettingsError)
+        strict_json.number(self.exchange_interval_s, 0.001, 3600.0, 'The setting "exchange_interval_s"', SettingsError)
+        if self.goal_accuracy is not None:
+            strict_json.number(self.goal_accuracy, 0.0, 1.0, 'The setting "goal_accuracy"', SettingsError)
+        codecs = [codec.name.lower() for codec in Codec]
+        if self.codec not in codecs:
+            raise SettingsError(f'The setting "codec" must be one of {", ".join(codecs)}, but it is {self.codec!r}.')
+        if self.rule not in RULES:
+            raise SettingsError(f'The setting "rule" must be one of {", ".join(RULES)}, but it is {self.rule!r}.')
+        make_optimiser(self.optimiser, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run: its manifest, read and checked."""
+
+    id: str
+    title: str
+    description: str
+    by: str
+    created: str
+    spec: ModelSpec
+    settings: RunSettings
+    data: DataManifest
+    initial_sha256: str
+    initial_bytes: int
+    digest: bytes
+
+    @classmethod
+    def from_bytes(cls, manifest: bytes) -> Run:
+        """Read the manifest as served; raises SettingsError or DataError with a sentence where it is wrong."""
+        fields = strict_json.read_object(manifest, "The run's manifest", SettingsError)
+        if fields.get("format") != FORMAT:
+            raise SettingsError(
+                "The run's manifest has a format that this version of meshlearn does not know; upgrade meshlearn."
+            )
+        needed = ("run", "title", "model", "parameters", "initial", "settings", "data")
+        strict_json.only_keys(
+            fields, ("format", *needed, "description", "by", "created", "private"), needed, "The run's manifest", SettingsError
+        )
+        spec = ModelSpec.from_json(fields["model"])
+        if fields["parameters"] != spec.parameter_count:
+            raise SettingsError(
+                f"The run's manifest says {fields['parameters']} parameters, but its model has {spec.parameter_count}."
+            )
+        initial = strict_json.read_object(fields["initial"], "The manifest's initial vector", SettingsError)
+        strict_json.only_keys(initial, ("sha256", "bytes"), ("sha256", "bytes"), "The manifest's initial vector", SettingsError)
+        settings = RunSettings.from_json(strict_json.read_object(fields["settings"], _SETTINGS, SettingsError))
+        texts = {
+            key: strict_json.text(fields.get(key, ""), 4_096, f'"{key}" in the manifest', SettingsError)
+            for key in ("run", "title", "description", "by", "created")
+        }
+        return cls(
+            texts["run"],
+            texts["title"],
+            texts["description"],
+            texts["by"],
+            texts["created"],
+            spec,
+            settings,
+            DataManifest.from_json(fields["data"]),
+            strict_json.text(initial["sha256"], 64, "The initial vector's sha256", SettingsError),
+            strict_json.whole(
+                initial["bytes"], 1, limits.PARAMETERS_MAX * 4 + 65_536, "The initial vector's bytes", SettingsError
+            ),
+            hashlib.sha256(manifest).digest(),
+        )
+
+    @property
+    def tag(self) -> bytes:
+        """The 8 bytes of the run in every message header."""
+        return self.digest[:TAG_BYTES]
+
+    def read_initial(self, data: bytes) -> Floats:
+        """Return the initial vector, float32 [parameters], of its safetensors file; MeshError where it is not the run's."""
+        if hashlib.sha256(data).hexdigest() != self.initial_sha256:
+            raise MeshError("The initial vector that the server sent is not the run's; ask whoever made the run to make it anew.")
+        vector = load_vector(data)
+        if len(vector) != self.spec.parameter_count:
+            raise MeshError(f"The initial vector has {len(vector)} values and the model {self.spec.parameter_count} parameters.")
+        return vector
+
+    def peer_config(self, peer_id: bytes, kind: PeerKind, agent: str) -> PeerConfig:
+        """Return the settings of one peer of this run."""
+        settings = self.settings
+        tracker = kind is PeerKind.TRACKER
+        return PeerConfig(
+            peer_id=peer_id,
+            run_tag=self.tag,
+            kind=kind,
+            agent=agent,
+            codec=Codec.named(settings.codec),
+            # A tracker measures the disagreement, which the noise of linear8 would hide.
+            pull_codec=Codec.FLOAT16 if tracker else Codec.LINEAR8,
+            exchange_interval_s=settings.exchange_interval_s,
+            view_size=settings.view_size,
+        )
+
+    def make_rule(self) -> AveragingRule:
+        """Return a new averaging rule for one peer."""
+        settings = self.settings
+        optimiser = make_optimiser(settings.optimiser, 1)
+        return make_rule(settings.rule, self.spec.parameter_count, optimiser.learning_rate, settings.drift_gain)
+
+
+def manifest_fields(
+    spec: ModelSpec, settings: RunSettings, data: DataManifest, initial: bytes, *, title: str, description: str, by: str
+) -> dict[str, Any]:
+    """Return the manifest of a new run, without its id and date, which the registry adds."""
+    settings.check()
+    return {
+        "format": FORMAT,
+        "title": title,
+        "description": description,
+        "by": by,
+        "model": spec.to_json(),
+        "parameters": spec.parameter_count,
+        "initial": {"sha256": hashlib.sha256(initial).hexdigest(), "bytes": len(initial)},
+        "settings": {key: value for key, value in asdict(settings).items() if value is not None},
+        "data": data.to_json(),
+    }
+
+
+def save_vector(vector: Floats) -> bytes:
+    """Return a safetensors file with the tensor "vector", float32 [n]."""
+    return bytes(save_safetensors({"vector": np.ascontiguousarray(vector, np.float32)}))
+
+
+def load_vector(data: bytes) -> Floats:
+    """Return the tensor "vector" of a safetensors file; raises MeshError where it holds no such finite float32 vector."""
+    try:
+        tensors = load_safetensors(data)
+    except Exception as error:  # the library raises its own and several others for bytes that are no safetensors
+        raise MeshError(f"The parameters are not a safetensors file: {error}.") from None
+    vector = tensors.get("vector")
+    if vector is None or vector.dtype != np.float32 or vector.ndim != 1 or not np.isfinite(vector).all():
+        raise MeshError('The parameters file has no finite float32 tensor "vector" of one dimension.')
+    return vector.copy()
