@@ -210,7 +210,8 @@ def _decode_report(value: dict[str, Any]) -> Report:
     )
 
 
-def _decode_evaluation(value: dict[str, Any]) -> Evaluation:
+def decode_evaluation(value: dict[str, Any]) -> Evaluation:
+    """Read the fields of an evaluation, as a message or a line of a history; MessageError where they are wrong."""
     evaluation = Evaluation(
         time_s=read_number(value, "time_s"),
         steps=read_optional(read_number, value, "steps"),
@@ -271,7 +272,7 @@ _CLIENT_DECODERS: Final[dict[str, Callable[[dict[str, Any]], ClientMessage]]] = 
     "sample": lambda v: Sample(read_integer(v, "count", low=1) if "count" in v else SAMPLE_MAX),
     **dict.fromkeys(RELAY_KINDS, lambda v: Relay(*_decode_relay(v, "to"))),
     "report": _decode_report,
-    "evaluation": _decode_evaluation,
+    "evaluation": decode_evaluation,
     "finish": lambda v: Finish(read_line(v, "reason", REASON_CHARS_MAX, required=False)),
     "leave": lambda v: Leave(),
     "mesh": lambda v: AskMesh(),
@@ -283,7 +284,7 @@ _SERVER_DECODERS: Final[dict[str, Callable[[dict[str, Any]], ServerMessage]]] = 
     "peers": lambda v: Peers(_introductions(v)),
     **dict.fromkeys(RELAY_KINDS, lambda v: Relayed(*_decode_relay(v, "from"))),
     "unreachable": lambda v: Unreachable(read_peer(v, "peer"), read_session(v)),
-    "evaluation": _decode_evaluation,
+    "evaluation": decode_evaluation,
     "over": lambda v: Over(read_line(v, "reason", REASON_CHARS_MAX, required=False)),
     "mesh": _decode_mesh,
     "error": lambda v: Error(read_choice(v, "code", CODES), read_line(v, "message", 500)),

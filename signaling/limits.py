@@ -103,7 +103,8 @@ SHARD_BYTES_MAX: Final = 256 * MIB
 # quarters are thinned to every second line.
 HISTORY_LINES_MAX: Final = 20_000
 HISTORY_LINE_BYTES_MAX: Final = 512
-# Histories held in memory; the others are read again when somebody asks (0.1 s for the longest).
+# Histories held in memory, more than the start page and the metrics show; the others are read again when somebody
+# asks (some 30 ms for the longest).
 HISTORIES_CACHED_MAX: Final = 64
 # Descriptions of runs held in memory, about 2 KB each without their shards.
 RUNS_MAX: Final = 10_000
@@ -111,7 +112,7 @@ RUNS_MAX: Final = 10_000
 # --- pages and metrics ------------------------------------------------------------------------------------
 
 # The start page: newest first.
-RUNS_LISTED_MAX: Final = 100
+RUNS_LISTED_MAX: Final = 40
 # A small curve is 240 pixels wide.
 CURVE_POINTS_MAX: Final = 80
 # The run page's curve is at most 900 pixels wide.
@@ -119,7 +120,7 @@ HISTORY_POINTS_MAX: Final = 2000
 # A summary is computed at most once a second, however many people watch.
 SUMMARY_AGE_S: Final = 1.0
 # Series with a run's id as label: five each, for the runs with the most peers.
-METRICS_RUNS_MAX: Final = 50
+METRICS_RUNS_MAX: Final = 20
 # Short texts of a manifest that are shown to people.
 TITLE_CHARS_MAX: Final = 120
 DESCRIPTION_CHARS_MAX: Final = 2000
@@ -129,3 +130,5 @@ LICENSE_CHARS_MAX: Final = 200
 ICE_SERVERS_MAX: Final = 8
 # Reading a shard for sending: one chunk a connection is in memory.
 CHUNK_BYTES: Final = 256 * KIB
+# 256 KiB in a minute is 4 KiB/s, slower than any connection that could train.
+CHUNK_S: Final = 60.0
