@@ -15,6 +15,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import WSMsgType, web
@@ -38,7 +39,7 @@ from signaling.limits import (
     STOP_S,
 )
 from signaling.metrics import CONTENT_TYPE, Metrics, Traffic
-from signaling.page import SECURITY_HEADERS, Pages
+from signaling.page import PAGE_DIRECTORY, SECURITY_HEADERS, Pages
 from signaling.registry import Registry
 from signaling.rooms import (
     Action,
@@ -93,6 +94,7 @@ class SignalingServer:
         connections_per_address_max: int = CONNECTIONS_PER_ADDRESS_MAX,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        page_directory: Path = PAGE_DIRECTORY,
     ) -> None:
         self.registry = registry
         self.rooms = Rooms(
@@ -163,12 +165,12 @@ class SignalingServer:
 
     # --- HTTP
 
-    def _application(self) -> web.Application:
+    def _application(self, page_directory: Path) -> web.Application:
         # No request has a body that anybody reads.
         app = web.Application(client_max_size=1024)
         summaries = Summaries(self.registry, self.rooms, self._clock)
         self._metrics = Metrics(self.rooms, self.registry, self.traffic, lambda: self._guard.total if self._guard else 0)
-        pages = Pages(self.registry, summaries)
+        pages = Pages(self.registry, summaries, page_directory)
         pages.add_to(app)
         summaries.add_to(app)
         ContentRoutes(self.registry).add_to(app)

@@ -148,10 +148,10 @@ class Demo:
         if options.as_json or not console.is_terminal:
             await self._watch_lines(console)
             return
-        with Live(self._screen(run, link), console=console, refresh_per_second=4, transient=True) as live:
+        with Live(self._screen(run, link), console=console, refresh_per_second=4) as live:
             while not await self._over():
                 live.update(self._screen(run, link))
-        console.print(f"join link was {link}", style="dim", highlight=False)
+            live.update(self._screen(run, link))
 
     async def _watch_lines(self, console: Console) -> None:
         shown = 0

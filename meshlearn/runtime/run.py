@@ -28,6 +28,8 @@ from meshlearn.wire.quantise import Floats
 
 FORMAT: Final = 1
 TAG_BYTES: Final = 8
+# How often a tracker pulls the models of its view: a curve that a person watches, at eight models a second at most.
+EVALUATION_INTERVAL_S: Final = 1.0
 RULES: Final = ("pairwise", "drift-corrected", "none")
 _SETTINGS: Final = "The run's settings"
 
@@ -169,6 +171,7 @@ class Run:
             pull_codec=Codec.FLOAT16 if tracker else Codec.LINEAR8,
             exchange_interval_s=settings.exchange_interval_s,
             view_size=settings.view_size,
+            evaluation_interval_s=EVALUATION_INTERVAL_S,
         )
 
     def make_rule(self) -> AveragingRule:

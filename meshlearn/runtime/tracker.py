@@ -54,6 +54,7 @@ class Tracker:
         self._models: dict[bytes, _Model] = {}
         self._reports: dict[str, dict[str, Any]] = {}
         self._busy = False
+        self._fresh = False
         self.history: list[Evaluation] = []
 
     def heard(self, action: ModelPulled) -> None:
@@ -62,6 +63,7 @@ class Tracker:
         if self._started_at is None:
             self._started_at = now
         self._models[action.peer] = _Model(action.displacement, action.age, now)
+        self._fresh = True
 
     def reported(self, peers: list[dict[str, Any]]) -> None:
         """Take what the peers have told the server of themselves; those that left keep their last word."""
@@ -79,12 +81,12 @@ class Tracker:
         return min((int(report["steps"]) for report in self._reports.values()), default=0)
 
     async def evaluate(self) -> Evaluation | None:
-        """Evaluate the mean of the fresh models; None where there is none, or while another evaluation is under way."""
+        """Evaluate the mean of the latest models; None where none has come since, or while another evaluation is under way."""
         now = self._loop.time()
         self._models = {peer: model for peer, model in self._models.items() if now - model.pulled_at <= FRESH_S}
-        if self._busy or not self._models or self._started_at is None:
+        if self._busy or not self._fresh or not self._models or self._started_at is None:
             return None
-        self._busy = True
+        self._busy, self._fresh = True, False
         try:
             models = list(self._models.values())
             return await self._evaluate(models, now - self._started_at)

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import random
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signaling.driver import SignalingServer
 from signaling.fields import from_base64url, to_base64url
 from signaling.identity import join_text
+from signaling.page import PAGE_DIRECTORY
 from signaling.registry import CreatedRun, Registry, create_run
 
 SHARDS = tuple(f"shard number {index} ".encode() * 100 for index in range(3))
@@ -143,6 +145,11 @@ class Site:
 async def site(state_dir: Path, **options: Any) -> AsyncIterator[Site]:
     """Serve `state_dir` on a free port of the loopback interface."""
     clock = Clock()
+    # The pages as they are without a built browser peer, whether or not one has been built here.
+    pages = state_dir.parent / "page"
+    if not pages.exists():
+        shutil.copytree(PAGE_DIRECTORY, pages, ignore=shutil.ignore_patterns("dist"))
+    options = {"page_directory": pages, **options}
     server = SignalingServer(Registry(state_dir), clock=clock, rng=random.Random(1), **options)
     port = await server.start("127.0.0.1", 0)
     connector = aiohttp.TCPConnector(limit=0)
