@@ -36,6 +36,7 @@ INSTALL_TIMEOUT_S = 900
 BUNDLE_TIMEOUT_S = 300
 FETCH_TIMEOUT_MS = 60_000
 OUTPUT_LINES_SHOWN = 25
+OUTPUT_COLUMNS_SHOWN = 200
 
 # Strict IEEE arithmetic: no contraction to fused operations and no relaxed SIMD, so that every browser gives the same bits.
 COMPILE_FLAGS = (
@@ -141,7 +142,7 @@ class Node:
         self.vite = BROWSER / "node_modules" / "vite" / "bin" / "vite.js"
         # packages start "node" by its name, so it has to be on the PATH, and before any older one
         path = os.pathsep.join([str(node.parent), os.environ.get("PATH", "")])
-        self.environment = {**os.environ, "PATH": path}
+        self.environment = {**os.environ, "PATH": path, "NO_COLOR": "1"}
 
     @classmethod
     def find(cls) -> Node:
@@ -237,7 +238,8 @@ def run(command: Sequence[str], what: str, timeout_s: float, environment: Mappin
         raise BuildError(f"{what}: {problem}.") from None
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()[-OUTPUT_LINES_SHOWN:]
-        raise BuildError("\n  ".join([f"{what} (exit code {done.returncode}).", *lines]))
+        shown = (line[:OUTPUT_COLUMNS_SHOWN] for line in lines)
+        raise BuildError("\n  ".join([f"{what} (exit code {done.returncode}).", *shown]))
     return done.stdout
 
 

@@ -1,4 +1,4 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig } from "vite";
 
 export default defineConfig({
   build: {
@@ -10,9 +10,4 @@ export default defineConfig({
     assetsInlineLimit: (file) => (file.endsWith(".wasm") ? false : undefined),
   },
   worker: { format: "es" },
-  test: {
-    include: ["test/**/*.test.ts"],
-    globalSetup: "test/kernelsBuilt.ts",
-    passWithNoTests: false,
-  },
 });
