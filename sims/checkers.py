@@ -1,0 +1,110 @@
+"""What must hold after every step of a simulated mesh. A broken invariant stops the run and prints the command that replays it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from meshlearn.errors import MeshlearnError
+from meshlearn.protocol.actions import Action, Averaged
+from meshlearn.protocol.averaging import AveragingRule, Pairwise
+from meshlearn.wire import limits
+from sims.node import Node
+
+REMEMBERED_EXCHANGES_MAX = 65_536
+
+
+class InvariantBroken(MeshlearnError):
+    """A simulated mesh did what must never happen."""
+
+
+class Checker:
+    """Checks one node after each event that it took in."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+        self._applied: set[tuple[int, int]] = set()
+        self._applied_order: deque[tuple[int, int]] = deque()
+        self._halves: dict[int, tuple[float, float, bool]] = {}
+        self._ages: dict[int, list[int]] = {}
+        self._oldest: dict[int, int] = {}
+        self._clips: dict[int, float] = {}
+
+    def forget(self, node: Node) -> None:
+        """A node begins a new life."""
+        for known in (self._ages, self._oldest, self._clips):
+            known.pop(node.number, None)
+
+    def check(self, node: Node, actions: list[Action]) -> None:
+        """Check the node after an event and the actions that it led to; raises InvariantBroken."""
+        self.checks += 1
+        peer = node.peer
+        assert peer is not None
+        number = node.number
+        oldest = peer.replica.oldest
+        if oldest < self._oldest.get(number, 0):
+            raise InvariantBroken(f"the age of peer {number} fell from {self._oldest[number]} to {oldest}")
+        self._oldest[number] = oldest
+        for action in actions:
+            if type(action) is Averaged:
+                self._averaged(node, action)
+
+    def links(self, node: Node) -> None:
+        """Check the node's links after one has opened or closed: at most one a pair, and no more than the bound."""
+        peer = node.peer
+        assert peer is not None
+        if len(peer.links) > peer.config.links_max:
+            raise InvariantBroken(f"peer {node.number} has {len(peer.links)} links and may have {peer.config.links_max}")
+        if len({link.peer for link in peer.links.values()}) != len(peer.links):
+            raise InvariantBroken(f"peer {node.number} has two links to one peer")
+
+    def buffers(self, node: Node, number: int) -> None:
+        """Check what a link of the node holds back after a frame."""
+        peer = node.peer
+        assert peer is not None
+        link = peer.links.get(number)
+        if link is not None and link.reassembler.buffered_bytes > limits.MESSAGE_BYTES_MAX:
+            raise InvariantBroken(f"peer {node.number} holds more than one message of a link back")
+
+    def _averaged(self, node: Node, action: Averaged) -> None:
+        peer = node.peer
+        assert peer is not None
+        number = node.number
+        key = (number, action.exchange_id)
+        if key in self._applied:
+            raise InvariantBroken(f"peer {number} applied exchange {action.exchange_id} twice")
+        self._applied.add(key)
+        self._applied_order.append(key)
+        if len(self._applied_order) > REMEMBERED_EXCHANGES_MAX:
+            old = self._applied_order.popleft()
+            self._applied.discard(old)
+            self._halves.pop(old[1], None)
+        norm = action.change_norm
+        if not math.isfinite(norm):
+            raise InvariantBroken(f"peer {number} applied a change whose norm is {norm}")
+        clip = self._clips.get(number, math.inf)
+        if norm > clip * (1.0 + 1e-6):
+            raise InvariantBroken(f"peer {number} applied a change of norm {norm:g} where its clip was {clip:g}")
+        self._clips[number] = peer._exchanges._admission.clip_norm
+        self._conserved(action, peer.rule)
+        ages = peer.replica._ages
+        known = self._ages.get(number)
+        if known is not None and ages[action.slice_index] < known[action.slice_index]:
+            raise InvariantBroken(f"slice {action.slice_index} of peer {number} has become younger")
+        self._ages[number] = list(ages) if known is None else known
+        self._ages[number][action.slice_index] = ages[action.slice_index]
+
+    def _conserved(self, action: Averaged, rule: AveragingRule) -> None:
+        """Both sides of an exchange, where they go equally far and unclipped, change by the same amount."""
+        other = self._halves.pop(action.exchange_id, None)
+        if other is None:
+            self._halves[action.exchange_id] = (action.change_norm, action.weight, action.clipped)
+            return
+        norm, weight, clipped = other
+        if not isinstance(rule, Pairwise) or clipped or action.clipped or weight != action.weight:
+            return
+        if norm != action.change_norm:
+            raise InvariantBroken(
+                f"exchange {action.exchange_id} changed one side by {norm:g} and the other by {action.change_norm:g}: "
+                "the mean of the mesh is not kept"
+            )

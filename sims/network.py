@@ -1,0 +1,290 @@
+"""The network: latency, bandwidth, loss, duplication, reordering, partitions and NATs, one frame at a time.
+
+A link is two pipes. A frame waits for its sender's uplink (one queue a peer), then for what the pipe itself can carry, is on its
+way for half a round trip, and waits for the receiver's downlink. Under `retransmit` a lost packet is what it is on a
+reliable, ordered channel: a delay of a round trip to the frame and to all that follow it, and a bound on the throughput,
+1.22 segments of 1,200 bytes a round trip over the root of the loss (Mathis, Semke, Mahdavi & Ott 1997). Under `drop`
+whole messages are lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meshlearn.errors import SettingsError
+from meshlearn.wire import limits
+from sims.clock import Clock, Op
+from sims.laws import Constant, Law
+from sims.scenario import Scenario
+from sims.seeds import Seeds, Stream, pair_uniform
+
+if TYPE_CHECKING:
+    from sims.node import Node
+
+PACKET_BYTES = 1_200
+# UDP, DTLS and SCTP headers of one packet.
+PACKET_OVERHEAD_BYTES = 80
+BITS_A_BYTE = 8.0
+# A reliable channel gives up on the other side after this long; what a cut or a sleep holds back for less is delivered late.
+PATIENCE_S = 30.0
+
+
+def wire_bytes(count: int) -> int:
+    """Return what `count` bytes of a channel take on the wire, headers of all packets included."""
+    return count + PACKET_OVERHEAD_BYTES * -(-count // PACKET_BYTES)
+
+
+class Pipe:
+    """One direction of a link."""
+
+    __slots__ = (
+        "arrived_at",
+        "congested",
+        "free_at",
+        "half_trip_s",
+        "link",
+        "open",
+        "queue",
+        "rate",
+        "receiver",
+        "sender",
+        "sender_link",
+    )
+
+    def __init__(self, sender: Node, sender_link: int, receiver: Node, link: int, half_trip_s: float, rate: float) -> None:
+        self.sender = sender
+        self.sender_link = sender_link
+        self.receiver = receiver
+        self.link = link
+        """The link's number at the receiver."""
+        self.half_trip_s = half_trip_s
+        self.rate = rate
+        """Bytes a second that the pipe can carry, infinite unless loss or a slow reader bounds it."""
+        self.free_at = 0.0
+        self.arrived_at = 0.0
+        self.open = True
+        self.congested = False
+        self.queue: deque[tuple[float, int]] | None = None
+
+
+class Network:
+    """Carries frames between nodes and tells what became of them; `bytes_sent` counts what left the uplinks."""
+
+    def __init__(self, scenario: Scenario, clock: Clock, seeds: Seeds) -> None:
+        self._clock = clock
+        self._chance: Stream = seeds.child("network").stream()
+        self._pair_seed = seeds.child("pairs").integer() & 0xFFFF_FFFF
+        latency, faults = scenario.latency, scenario.faults
+        self._law: Law = latency.round_trip_ms
+        self._per_message = latency.per == "message"
+        self._jitter = latency.jitter
+        self._constant = isinstance(latency.round_trip_ms, Constant) and not latency.jitter
+        self._matrix = _matrix_of(scenario)
+        self._by_region = bool(latency.regions)
+        self._loss = faults.loss
+        self._drops = faults.mode == "drop"
+        self._duplication = faults.duplication
+        self._reordering = faults.reordering
+        self._reordering_s = faults.reordering_ms / 1000.0
+        self._relay = faults.relay
+        self._relay_factor = faults.relay_factor
+        self._unreachable = faults.unreachable
+        self.heals_at = 0.0
+        """Until then nodes of different groups do not hear each other."""
+        self.bytes_sent = 0
+        self.frames_sent = 0
+        self.frames_lost = 0
+        self.on_congested: Callable[[Pipe], None] | None = None
+        self._plain = not (self._loss or self._duplication or self._reordering or self._jitter or self._per_message)
+
+    # -- pairs --------------------------------------------------------------------------------------------------------
+
+    def round_trip_s(self, one: Node, other: Node) -> float:
+        """Return the round trip of a pair, in seconds; the same whenever it is asked for."""
+        uniform = pair_uniform(self._pair_seed, one.number, other.number)
+        if self._matrix is not None:
+            if self._by_region:
+                middle = float(self._matrix[one.region, other.region])
+                milliseconds = self._law.draw(uniform) * middle
+            else:
+                size = len(self._matrix)
+                milliseconds = float(self._matrix[one.number % size, other.number % size])
+        else:
+            milliseconds = self._law.draw(uniform)
+        seconds = milliseconds / 1000.0
+        return seconds * self._relay_factor if self._relay and self.relayed(one, other) else seconds
+
+    def relayed(self, one: Node, other: Node) -> bool:
+        """Return whether the pair's messages go over a relay."""
+        if "relayed" in (one.nat, other.nat):
+            return True
+        if "open" in (one.nat, other.nat):
+            return False
+        return pair_uniform(self._pair_seed ^ 0x5EED_0001, one.number, other.number) < self._relay
+
+    def reachable(self, one: Node, other: Node) -> bool:
+        """Return whether the pair can have a link at all: NATs allow it and no cut is between them."""
+        if one.group != other.group and self._clock.now < self.heals_at:
+            return False
+        if one.nat == "unreachable" and other.nat == "unreachable":
+            return False
+        if "open" in (one.nat, other.nat) or not self._unreachable:
+            return True
+        return pair_uniform(self._pair_seed ^ 0x5EED_0002, one.number, other.number) >= self._unreachable
+
+    def pipe(self, sender: Node, sender_link: int, receiver: Node, link: int) -> Pipe:
+        """Return a new direction of a link."""
+        round_trip_s = self.round_trip_s(sender, receiver)
+        rate = receiver.read_bytes_per_s
+        if self._loss and not self._drops and round_trip_s > 0:
+            rate = min(rate, 1.22 * PACKET_BYTES / (round_trip_s * math.sqrt(self._loss)))
+        return Pipe(sender, sender_link, receiver, link, round_trip_s / 2.0, rate)
+
+    # -- frames -------------------------------------------------------------------------------------------------------
+
+    def send(self, pipe: Pipe, frame: bytes) -> None:
+        """Put a frame into a pipe."""
+        size = len(frame)
+        wire = size + PACKET_OVERHEAD_BYTES * -(-size // PACKET_BYTES)
+        self.bytes_sent += wire
+        self.frames_sent += 1
+        sender, clock = pipe.sender, self._clock
+        now = clock.now
+        gone_at = now
+        if sender.up_bytes_per_s:
+            gone_at = (sender.up_free_at if sender.up_free_at > now else now) + wire / sender.up_bytes_per_s
+            sender.up_free_at = gone_at
+        if pipe.rate != math.inf:
+            begin = pipe.free_at if pipe.free_at > now else now
+            gone_at = max(gone_at, begin + wire / pipe.rate)
+            pipe.free_at = gone_at
+        if gone_at > now + 0.001:
+            self._queue(pipe, gone_at, size)
+        if self._plain:
+            arrival = gone_at + pipe.half_trip_s
+        else:
+            found = self._fate(pipe, size, gone_at)
+            if found is None:
+                return
+            arrival = found
+        if pipe.receiver.group != sender.group and now < self.heals_at:
+            if self._drops or self.heals_at - now > PATIENCE_S:
+                self.frames_lost += 1
+                return
+            arrival = self.heals_at + pipe.half_trip_s
+        if self._reordering and self._chance.uniform() < self._reordering:
+            clock.at(arrival + self._reordering_s, Op.ARRIVE, pipe, frame, wire)
+            return
+        if arrival < pipe.arrived_at:
+            arrival = pipe.arrived_at
+        else:
+            pipe.arrived_at = arrival
+        clock.at(arrival, Op.ARRIVE, pipe, frame, wire)
+        if self._duplication and self._chance.uniform() < self._duplication:
+            clock.at(arrival + pipe.half_trip_s, Op.ARRIVE, pipe, frame, wire)
+
+    def _fate(self, pipe: Pipe, size: int, gone_at: float) -> float | None:
+        """Return when the frame arrives; None where it is lost."""
+        half_trip_s = pipe.half_trip_s
+        chance = self._chance
+        if self._per_message and not self._constant:
+            half_trip_s = self._law.draw(chance.uniform()) / 2000.0
+        if self._jitter:
+            half_trip_s *= 1.0 + self._jitter * chance.uniform()
+        arrival = gone_at + half_trip_s
+        loss = self._loss
+        if loss:
+            if self._drops:
+                if chance.uniform() < loss:
+                    self.frames_lost += 1
+                    return None
+            else:
+                lost = 1.0 - (1.0 - loss) ** -(-size // PACKET_BYTES)
+                while chance.uniform() < lost:
+                    arrival += 2.0 * half_trip_s
+                    lost = loss
+        return arrival
+
+    def download(self, receiver: Node, wire: int) -> float:
+        """Return when a frame that arrives now is through the receiver's downlink."""
+        now = self._clock.now
+        if not receiver.down_bytes_per_s:
+            return now
+        takes = wire / receiver.down_bytes_per_s
+        # The first byte came earlier than the last one: a free downlink costs no time of its own.
+        through_at = max(now - takes, receiver.down_free_at) + takes
+        receiver.down_free_at = through_at
+        return through_at
+
+    def _queue(self, pipe: Pipe, gone_at: float, size: int) -> None:
+        queue = pipe.queue
+        if queue is None:
+            queue = pipe.queue = deque()
+        now = self._clock.now
+        while queue and queue[0][0] <= now:
+            queue.popleft()
+        queue.append((gone_at, size))
+        if not pipe.congested and len(queue) * limits.FRAME_BYTES_MAX > limits.BUFFERED_BYTES_HIGH:
+            waiting = 0
+            for until, count in reversed(queue):
+                waiting += count
+                if waiting > limits.BUFFERED_BYTES_HIGH:
+                    pipe.congested = True
+                    self._clock.at(until, Op.DRAIN, pipe)
+                    if self.on_congested is not None:
+                        self.on_congested(pipe)
+                    return
+
+    @staticmethod
+    def buffered_bytes(pipe: Pipe, now: float) -> int:
+        """Return what waits at the sender's side of a pipe."""
+        return sum(size for gone_at, size in pipe.queue if gone_at > now) if pipe.queue else 0
+
+
+def _matrix_of(scenario: Scenario) -> np.ndarray | None:
+    latency = scenario.latency
+    if latency.file:
+        return read_matrix(Path(latency.file))
+    if latency.regions:
+        return np.array(latency.matrix_ms, np.float64)
+    return None
+
+
+def read_matrix(path: Path) -> np.ndarray:
+    """Read round trips in ms, float64 [n, n]: rows of numbers, or lines "i j ms" (the King data set's form, from 1).
+
+    A missing or negative entry (King has -1) becomes the median of the rest. Raises SettingsError.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
+        rows = [[float(word) for word in line.split()] for line in lines if line.strip() and not line.startswith("#")]
+    except OSError as problem:
+        raise SettingsError(f"The round trips in {path} cannot be read: {problem.strerror}.") from None
+    except (ValueError, UnicodeDecodeError):
+        raise SettingsError(f"{path} must hold numbers alone: round trips in ms, one row a peer, or lines of i, j and ms.") from None
+    width = len(rows[0]) if rows else 0
+    if not rows or any(len(row) != width for row in rows):
+        raise SettingsError(f"{path} must hold rows of equal length: round trips in ms, one row a peer.")
+    if width == 3 and len(rows) != 3:
+        size = int(max(max(row[0], row[1]) for row in rows))
+        matrix = np.full((size, size), -1.0)
+        for one, other, milliseconds in rows:
+            if not (one.is_integer() and other.is_integer() and one >= 1 and other >= 1):
+                raise SettingsError(f"{path} counts peers from 1 in its lines of i, j and ms.")
+            matrix[int(one) - 1, int(other) - 1] = milliseconds
+            if matrix[int(other) - 1, int(one) - 1] < 0:
+                matrix[int(other) - 1, int(one) - 1] = milliseconds
+    elif width == len(rows):
+        matrix = np.array(rows)
+    else:
+        raise SettingsError(f"{path} has {len(rows)} rows of {width} numbers; a matrix of round trips is square.")
+    known = np.isfinite(matrix) & (matrix > 0)
+    if not known.any():
+        raise SettingsError(f"{path} holds no round trip that is more than 0 ms.")
+    return np.where(known, matrix, np.median(matrix[known]))
