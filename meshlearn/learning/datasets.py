@@ -70,7 +70,7 @@ def open_dataset(
 
     Raises :class:`~meshlearn.errors.DataError` with one sentence where there is no such set or it is malformed.
     """
-    if str(source) == "digits":
+    if source == "digits":
         return digits()
     path = Path(source)
     try:
