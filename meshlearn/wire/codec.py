@@ -152,7 +152,9 @@ class SliceCodec:
             if found != checksum:
                 raise ChecksumMismatch(f"the payload has checksum {found:#010x} and was sent as {checksum:#010x}")
             decoded = _decode_absolute(codec, payload, count)
-        if not np.isfinite(np.dot(decoded, decoded)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = np.dot(decoded, decoded)
+        if not np.isfinite(square):
             raise PayloadRefused("a slice with a value that is not finite, or with a norm that is not, was sent")
         return decoded
 
@@ -169,7 +171,7 @@ class SliceCodec:
             size = zstandard.frame_content_size(payload)
             if size != expected:
                 raise PayloadRefused(f"the zstd payload says {size} bytes where {expected} are due")
-            return self._inflate.decompress(payload, max_output_size=expected)
+            return self._inflate.decompress(payload, max_output_size=expected, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise PayloadRefused(f"the zstd payload does not inflate: {error}") from None
 
