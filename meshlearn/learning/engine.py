@@ -5,6 +5,7 @@ The same specification and vector give the same numbers in every engine: 1e-6 ov
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +19,7 @@ from meshlearn.learning.spec import ModelSpec, Vector
 Inputs = NDArray[np.uint8] | NDArray[np.float32]
 Labels = NDArray[Any]  # any integer dtype
 BATCH_SIZE_MAX = 65_536
+WORKSPACE_VALUES_MAX = 2**28  # 1 GiB of float32: model and batch may come from a stranger's run
 
 
 @runtime_checkable
@@ -71,10 +73,16 @@ def check_fits(spec: ModelSpec, dataset: Dataset, scale: float = PIXEL_SCALE) ->
         )
 
 
-def check_batch_size(batch_size_max: int) -> None:
-    """Raise SettingsError where an engine cannot have so large a batch."""
+def check_batch_size(spec: ModelSpec, batch_size_max: int) -> None:
+    """Raise SettingsError where an engine of ``spec`` cannot have so large a batch."""
     if not 1 <= batch_size_max <= BATCH_SIZE_MAX:
         raise SettingsError(f"The batch size must be from 1 to {BATCH_SIZE_MAX}, but it is {batch_size_max}.")
+    values = batch_size_max * sum(math.prod(shape) for shape in spec.shapes)
+    if values > WORKSPACE_VALUES_MAX:
+        raise SettingsError(
+            f"A batch of {batch_size_max} takes {values} values in the layers of this model, but at most "
+            f"{WORKSPACE_VALUES_MAX} can be had; use a smaller batch."
+        )
 
 
 def check_batch(spec: ModelSpec, batch_size_max: int, inputs: Inputs, labels: Labels) -> None:

@@ -27,7 +27,7 @@ class NumpyEngine:
     """
 
     def __init__(self, spec: ModelSpec, batch_size_max: int, scale: float = PIXEL_SCALE) -> None:
-        check_batch_size(batch_size_max)
+        check_batch_size(spec, batch_size_max)
         self.spec = spec
         self.batch_size_max = batch_size_max
         self.scale = scale

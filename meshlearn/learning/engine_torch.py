@@ -36,7 +36,7 @@ class TorchEngine:
     """
 
     def __init__(self, spec: ModelSpec, batch_size_max: int, scale: float = PIXEL_SCALE, device: str = "cpu") -> None:
-        check_batch_size(batch_size_max)
+        check_batch_size(spec, batch_size_max)
         self.spec = spec
         self.batch_size_max = batch_size_max
         self.scale = scale
@@ -48,6 +48,8 @@ class TorchEngine:
             reason = str(problem).split("\n", maxsplit=1)[0].rstrip(".")
             raise SettingsError(f'torch cannot use the device "{device}" ({reason}); choose "cpu".') from None
         self._flat_gradient = torch.zeros_like(self._flat)
+        self._host = self._flat if self._flat.device.type == "cpu" else torch.empty_like(self._flat, device="cpu")
+        self._host_values = self._host.numpy()
         self._parameters: list[list[Tensor]] = []
         for owned in spec.layer_parameters:
             leaves = []
@@ -103,13 +105,15 @@ class TorchEngine:
 
     def _load(self, vector: Vector) -> None:
         check_vector(self.spec, vector, "parameter vector")
-        self._flat.copy_(self._torch.from_numpy(vector))
+        np.copyto(self._host_values, vector)
+        if self._host is not self._flat:
+            self._flat.copy_(self._host)
 
     def _targets(self, labels: Labels) -> Tensor:
-        return self._torch.from_numpy(labels.astype(np.int64)).to(self._device)
+        return self._torch.tensor(labels.astype(np.int64), device=self._device)
 
     def _logits(self, inputs: Inputs) -> Tensor:
-        values = self._torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device).float()
+        values = self._torch.tensor(inputs, device=self._device).float()
         if inputs.dtype == np.uint8 and self.scale != 1:
             values = values / self.scale
         for layer, parameters in zip(self.spec.layers, self._parameters, strict=True):

@@ -83,6 +83,15 @@ def test_what_does_not_fit_is_refused() -> None:
         engine.predict(vector[1:], inputs)
 
 
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_may_not_be_written_are_read_without_a_warning() -> None:
+    engine, vector, data = TorchEngine(PERCEPTRON, 4), vector_of(PERCEPTRON), dataset_of(PERCEPTRON, 9)
+    before = engine.evaluate(vector, data)
+    for array in (vector, data.inputs, data.labels):
+        array.flags.writeable = False
+    assert engine.evaluate(vector, data) == before
+
+
 @pytest.mark.parametrize("name", ["relu", "deep"])
 def test_a_gpu_gives_the_same_numbers_where_there_is_one(name: str) -> None:
     if not torch.cuda.is_available():

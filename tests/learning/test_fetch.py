@@ -99,6 +99,11 @@ def mirrors() -> Iterator[list[Mirror]]:
         mirror.close()
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 @pytest.fixture
 def dead_url() -> str:
     with socket.socket() as unused:

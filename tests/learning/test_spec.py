@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,26 @@ def test_each_mistake_has_its_sentence(document: dict[str, Any], sentence: str) 
     with pytest.raises(SettingsError) as refused:
         ModelSpec.from_json(document)
     assert str(refused.value) == sentence
+
+
+SHARED = json.loads((Path(__file__).resolve().parent.parent / "vectors" / "model_specs.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("case", SHARED["cases"], ids=lambda case: case["why"])
+def test_every_reader_gives_the_verdict_of_the_shared_cases(case: dict[str, Any]) -> None:
+    if case["verdict"] == "invalid":
+        with pytest.raises(SettingsError) as refused:
+            ModelSpec.from_json(case["document"])
+        if "not valid JSON" not in case["sentence"]:  # the rest of that sentence is the parser's own
+            assert str(refused.value) == case["sentence"]
+        return
+    spec, expected = ModelSpec.from_json(case["document"]), case["spec"]
+    assert spec.to_json() == expected["json"]
+    assert (spec.parameter_count, spec.classes) == (expected["parameter_count"], expected["classes"])
+    assert [list(shape) for shape in spec.shapes] == expected["shapes"]
+    assert [
+        {"name": parameter.name, "shape": list(parameter.shape), "offset": parameter.offset} for parameter in spec.parameters
+    ] == expected["parameters"]
 
 
 def test_the_initial_vector_follows_from_the_seed() -> None:
