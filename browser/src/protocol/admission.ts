@@ -1,0 +1,81 @@
+/**
+ * What an incoming slice must pass before it is applied, after its size, shape and checksum: finite, norm, clip.
+ *
+ * Neither a norm rule nor clipping alone holds against all attacks that were tried (scaled, flipped, noisy and mislabelled
+ * peers). Norms are sums in float64 here and in float32 in Python: that can only matter at the edge of a clip.
+ */
+
+import { PayloadRefused } from "../errors.ts";
+import { squareSum } from "../wire/codec.ts";
+import type { Contribution } from "./averaging.ts";
+
+export const HISTORY = 15;
+
+/** The Euclidean norm; infinite or NaN where a value is, or where the square overflows float32. */
+export function norm(values: Float32Array): number {
+  return Math.sqrt(Math.fround(squareSum(values)));
+}
+
+export interface Admitted {
+  readonly change: Float32Array;
+  readonly changeNorm: number;
+  readonly clipped: boolean;
+}
+
+/** Judges changes by the last 15 that were accepted. */
+export class Admission {
+  readonly #normFactor: number;
+  readonly #clipFactor: number;
+  readonly #accepted: number[] = [];
+
+  constructor(normFactor = 2, clipFactor = 4) {
+    this.#normFactor = normFactor;
+    this.#clipFactor = clipFactor;
+  }
+
+  /**
+   * The norm to which a change is cut: the clip factor times the median of the last 15; infinite until there are 15, and
+   * where that median is 0: peers that have not moved apart yet say nothing about the changes to come.
+   */
+  get clipNorm(): number {
+    if (this.#accepted.length < HISTORY) {
+      return Number.POSITIVE_INFINITY;
+    }
+    const median = this.#accepted.toSorted((one, other) => one - other)[HISTORY >> 1];
+    return this.#clipFactor * median || Number.POSITIVE_INFINITY;
+  }
+
+  /**
+   * The change to apply (`change` itself, cut where it must be), its norm, and whether it was clipped.
+   *
+   * Raises PayloadRefused where a value is not finite, or where the partner's slice has a norm of more than twice the own
+   * one plus the clip norm (a young slice is small beside any honest partner's; the clip then bounds the harm).
+   */
+  admit(own: Contribution, partner: Contribution, change: Float32Array): Admitted {
+    const partnerNorm = norm(partner.values);
+    const changeNorm = norm(change);
+    if (!(Number.isFinite(partnerNorm) && Number.isFinite(changeNorm))) {
+      throw new PayloadRefused(
+        "a slice with a value that is not finite, or with a norm that is not, was sent",
+      );
+    }
+    const clip = this.clipNorm;
+    if (partnerNorm > this.#normFactor * norm(own.values) + clip) {
+      throw new PayloadRefused(
+        `a slice of norm ${partnerNorm.toPrecision(3)} is out of proportion to the own one`,
+      );
+    }
+    const clipped = changeNorm > clip;
+    if (clipped) {
+      const factor = Math.fround(clip / changeNorm);
+      for (let at = 0; at < change.length; at++) {
+        change[at] *= factor;
+      }
+    }
+    this.#accepted.push(clipped ? clip : changeNorm);
+    if (this.#accepted.length > HISTORY) {
+      this.#accepted.shift();
+    }
+    return { change, changeNorm: clipped ? clip : changeNorm, clipped };
+  }
+}

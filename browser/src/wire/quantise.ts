@@ -1,0 +1,352 @@
+/**
+ * The quantisers: float32 values to integer codes and back, block by block without temporaries.
+ *
+ * The same bits as meshlearn/wire/quantise.py, where the papers are named; PROTOCOL.md ("Codecs") defines every operation and
+ * its rounding. Math.fround after each operation makes it a float32 one, also for the compiler, which then computes in float32.
+ */
+
+import { ChecksumMismatch, PayloadRefused } from "../errors.ts";
+import { crc32OfWords } from "./checksum.ts";
+import { Generator, mix32 } from "./generator.ts";
+import {
+  CODE_MAGNITUDE_BITS,
+  DITHER_TABLE_VALUES,
+  DYNAMIC_BLOCK_VALUES,
+  LINEAR_BLOCK_VALUES,
+  MODULAR_BLOCK_VALUES,
+  STEP_EXPONENT_MAX,
+  STEP_EXPONENT_MIN,
+  VALUE_MAGNITUDE_MAX,
+} from "./limits.ts";
+
+const { fround } = Math;
+
+export const BLOCK = MODULAR_BLOCK_VALUES;
+const TABLE = DITHER_TABLE_VALUES;
+/** Adding 1.5 * 2^23 rounds a float32 of under 2^22 to the nearest integer q, ties to even; the bits are then 0x4B400000 + q. */
+const MAGIC = 12_582_912;
+const SMALLEST_RELATIVE_STEP = 2 ** -CODE_MAGNITUDE_BITS;
+/** A block of values under 2^-126 has a scale whose inverse overflows: it is sent as zeros. */
+const SCALE_MIN = 2 ** -120;
+
+export type ModularBits = 4 | 8;
+
+/** One block of scratch, as floats and as their bits: 8 KiB, shared by all calls of the thread. */
+const scratch = new Float32Array(BLOCK);
+const scratchBits = new Int32Array(scratch.buffer);
+const ring = makeRing();
+const levels = makeDynamicLevels();
+const middles = makeMiddles(levels);
+
+/** The dither: the 4,096 values (k + 1/2) / 4096 - 1/2, shuffled by Generator(0), float32; their sum is exactly 0. */
+export function ditherTable(): Float32Array {
+  return ring.slice(0, TABLE);
+}
+
+/**
+ * Where in the table the dither of a message starts: both sides derive it from the exchange id (its two halves).
+ *
+ * Lane 2 * attempt is the request's, lane 2 * attempt + 1 the reply's.
+ */
+export function ditherOffset(idHigh: number, idLow: number, lane: number): number {
+  return mix32((mix32(idLow ^ mix32(idHigh)) + lane) | 0) >>> 20;
+}
+
+/** How many blocks `values` values have; the last one may be shorter. */
+export function blockCount(values: number, block = BLOCK): number {
+  return Math.ceil(values / block);
+}
+
+/** The largest magnitude of each block, float32 [blocks]; NaN where a block holds a NaN. */
+export function blockMaxima(values: Float32Array, block = BLOCK): Float32Array {
+  // Without its sign a float32 compares as an integer; infinity and then NaN are above all others.
+  const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
+  const maxima = new Float32Array(blockCount(values.length, block));
+  const maximaBits = new Int32Array(maxima.buffer);
+  for (let index = 0, start = 0; index < maxima.length; index++, start += block) {
+    const stop = Math.min(start + block, bits.length);
+    let largest = 0;
+    for (let at = start; at < stop; at++) {
+      largest = Math.max(largest, bits[at] & 0x7fffffff);
+    }
+    maximaBits[index] = largest;
+  }
+  return maxima;
+}
+
+/** The largest |one - other| of each block, both float32 [n]. */
+export function blockDistances(one: Float32Array, other: Float32Array): Float32Array {
+  const maxima = new Float32Array(blockCount(one.length));
+  for (let index = 0, start = 0; index < maxima.length; index++, start += BLOCK) {
+    const count = Math.min(BLOCK, one.length - start);
+    for (let at = 0; at < count; at++) {
+      scratch[at] = one[start + at] - other[start + at];
+    }
+    let largest = 0;
+    for (let at = 0; at < count; at++) {
+      largest = Math.max(largest, scratchBits[at] & 0x7fffffff);
+    }
+    scratchBits[0] = largest;
+    maxima[index] = scratch[0];
+  }
+  return maxima;
+}
+
+/** As `blockMaxima`; raises PayloadRefused where a value is not finite or has a magnitude of over 2^54. */
+export function sendableMaxima(values: Float32Array, block = BLOCK): Float32Array {
+  const maxima = blockMaxima(values, block);
+  // A NaN fails the comparison, too.
+  if (!maxima.every((magnitude) => magnitude <= VALUE_MAGNITUDE_MAX)) {
+    throw new PayloadRefused(
+      "a slice with a value that is not finite, or of a magnitude over 2^54, cannot be sent",
+    );
+  }
+  return maxima;
+}
+
+/**
+ * The step exponent of each block, int8 [blocks]: the smallest e with reach <= 126 * 2^e (8 bits) or 6 * 2^e (4 bits).
+ *
+ * `values` are float32 [n], `reach` float32 [blocks] is how far the other side may be from them. The step is raised to
+ * 2^-18 of the block's largest magnitude, where the codes would leave the exact range of float32. Raises PayloadRefused where
+ * a value is not finite.
+ */
+export function modularExponents(values: Float32Array, reach: Float32Array, bits: ModularBits): Int8Array {
+  const maxima = sendableMaxima(values);
+  const span = bits === 8 ? 126 : 6;
+  const exponents = new Int8Array(maxima.length);
+  for (let index = 0; index < maxima.length; index++) {
+    exponents[index] = stepExponent(Math.max(reach[index] / span, maxima[index] * SMALLEST_RELATIVE_STEP));
+  }
+  return exponents;
+}
+
+const double = new Float64Array(1);
+const doubleBits = new Uint32Array(double.buffer);
+
+/** The smallest e within the limits with `needed` <= 2^e. */
+function stepExponent(needed: number): number {
+  if (!(needed > 0)) {
+    return STEP_EXPONENT_MIN;
+  }
+  double[0] = needed;
+  const high = doubleBits[1];
+  const isPower = (high & 0xfffff) === 0 && doubleBits[0] === 0;
+  const exponent = ((high >>> 20) & 0x7ff) - 1023 + (isPower ? 0 : 1);
+  return Math.max(STEP_EXPONENT_MIN, Math.min(STEP_EXPONENT_MAX, exponent));
+}
+
+/**
+ * Quantise float32 [n] into `codes` uint8 [n] (the code modulo 256) and `rounded` float32 [n] (what the codes stand for).
+ *
+ * Value i gets the integer q = rint(values / step + d) with d = table[(offset + i) mod 4096]; `rounded` is (q - d) * step, which
+ * the other side computes to the same bits. Returns the CRC-32 of all 0x4B400000 + q as little-endian 32-bit words: of a wrong
+ * decode every q differs by a multiple of 256, and a CRC-32 finds every error of up to 32 bits in a row.
+ */
+export function modularEncode(
+  values: Float32Array,
+  exponents: Int8Array,
+  offset: number,
+  codes: Uint8Array,
+  rounded: Float32Array,
+): number {
+  let checksum = 0;
+  for (let index = 0, start = 0; start < values.length; index++, start += BLOCK) {
+    const count = Math.min(BLOCK, values.length - start);
+    const inverse = 2 ** -exponents[index];
+    const stepSize = 2 ** exponents[index];
+    const begin = (offset + start) % TABLE;
+    for (let at = 0; at < count; at++) {
+      const dither = ring[begin + at];
+      const shifted = fround(fround(fround(values[start + at] * inverse) + dither) + MAGIC);
+      scratch[at] = shifted;
+      rounded[start + at] = fround(fround(shifted - MAGIC) - dither) * stepSize;
+    }
+    for (let at = 0; at < count; at++) {
+      codes[start + at] = scratchBits[at];
+    }
+    checksum = crc32OfWords(scratchBits, count, checksum);
+  }
+  return checksum;
+}
+
+/**
+ * What the codes stand for, float32 [n], taking of each residue class the integer nearest to the reference.
+ *
+ * `reference` float32 [n] is this side's own slice. Raises ChecksumMismatch where the two are further apart than the step
+ * allows, or where the codes were damaged; nothing is returned then.
+ */
+export function modularDecode(
+  codes: Uint8Array,
+  exponents: Int8Array,
+  offset: number,
+  reference: Float32Array,
+  checksum: number,
+  bits: ModularBits,
+): Float32Array {
+  const decoded = new Float32Array(codes.length);
+  // The residue is of 256 or of 16: the low bits of the difference, with their sign.
+  const unused = 32 - bits;
+  let found = 0;
+  for (let index = 0, start = 0; start < codes.length; index++, start += BLOCK) {
+    const count = Math.min(BLOCK, codes.length - start);
+    const inverse = 2 ** -exponents[index];
+    const stepSize = 2 ** exponents[index];
+    const begin = (offset + start) % TABLE;
+    for (let at = 0; at < count; at++) {
+      scratch[at] = fround(fround(fround(reference[start + at] * inverse) + ring[begin + at]) + MAGIC);
+    }
+    for (let at = 0; at < count; at++) {
+      const shift = ((codes[start + at] - scratchBits[at]) << unused) >> unused;
+      const whole = fround(fround(scratch[at] - MAGIC) + shift);
+      scratch[at] = whole + MAGIC;
+      decoded[start + at] = fround(whole - ring[begin + at]) * stepSize;
+    }
+    found = crc32OfWords(scratchBits, count, found);
+  }
+  if (found !== checksum) {
+    throw new ChecksumMismatch(`the codes decode to ${hexWord(found)} and were sent as ${hexWord(checksum)}`);
+  }
+  return decoded;
+}
+
+/** The low four bits of uint8 [n] in uint8 [ceil(n / 2)]: the even value low, the odd one high. */
+export function packNibbles(codes: Uint8Array, packed: Uint8Array): void {
+  const pairs = codes.length >> 1;
+  for (let at = 0; at < pairs; at++) {
+    packed[at] = (codes[2 * at] & 15) | (codes[2 * at + 1] << 4);
+  }
+  if (codes.length % 2) {
+    packed[pairs] = codes[codes.length - 1] & 15;
+  }
+}
+
+/** The `count` four-bit codes of `packed`, uint8 [count]. */
+export function unpackNibbles(packed: Uint8Array, count: number): Uint8Array {
+  const codes = new Uint8Array(count);
+  for (let at = 0; at < count; at++) {
+    codes[at] = at % 2 ? packed[at >> 1] >> 4 : packed[at >> 1] & 15;
+  }
+  return codes;
+}
+
+/**
+ * Quantise float32 [n] by the largest magnitude of each block of 64 to -127..127, with dither before rounding (stochastic
+ * rounding: the mean error is zero); return the scales, float32 [blocks]. PayloadRefused where a value is not finite.
+ */
+export function linearEncode(values: Float32Array, offset: number, codes: Uint8Array): Float32Array {
+  const scales = blockScales(sendableMaxima(values, LINEAR_BLOCK_VALUES), 127);
+  for (let index = 0, start = 0; index < scales.length; index++, start += LINEAR_BLOCK_VALUES) {
+    const count = Math.min(LINEAR_BLOCK_VALUES, values.length - start);
+    const inverse = inverseOf(scales[index]);
+    const begin = (offset + start) % TABLE;
+    for (let at = 0; at < count; at++) {
+      scratch[at] = fround(fround(fround(values[start + at] * inverse) + ring[begin + at]) + MAGIC);
+    }
+    for (let at = 0; at < count; at++) {
+      codes[start + at] = scratchBits[at];
+    }
+  }
+  return scales;
+}
+
+/** Code times scale, float32 [n], of what `linearEncode` made. */
+export function linearDecode(codes: Uint8Array, scales: Float32Array): Float32Array {
+  const decoded = new Float32Array(codes.length);
+  for (let index = 0, start = 0; start < codes.length; index++, start += LINEAR_BLOCK_VALUES) {
+    const stop = Math.min(start + LINEAR_BLOCK_VALUES, codes.length);
+    const scale = scales[index];
+    for (let at = start; at < stop; at++) {
+      decoded[at] = ((codes[at] << 24) >> 24) * scale;
+    }
+  }
+  return decoded;
+}
+
+/** The 256 values of Dettmers' (2016) signed dynamic tree in rising order, float32, from -1 to 1. */
+export function dynamicLevels(): Float32Array {
+  return levels.slice();
+}
+
+/**
+ * Quantise float32 [n] to the nearest dynamic-tree level of value / (its block's largest magnitude), blocks of 256; a value
+ * halfway between two levels takes the lower one. Returns the scales, float32 [blocks]. PayloadRefused where a value is not finite.
+ */
+export function dynamicEncode(values: Float32Array, codes: Uint8Array): Float32Array {
+  const scales = blockScales(sendableMaxima(values, DYNAMIC_BLOCK_VALUES), 1);
+  for (let index = 0, start = 0; index < scales.length; index++, start += DYNAMIC_BLOCK_VALUES) {
+    const stop = Math.min(start + DYNAMIC_BLOCK_VALUES, values.length);
+    const inverse = inverseOf(scales[index]);
+    for (let at = start; at < stop; at++) {
+      const value = fround(values[at] * inverse);
+      // The number of midpoints below the value; there are 255, so eight halvings find it.
+      let level = 0;
+      for (let half = 128; half > 0; half >>= 1) {
+        level += middles[level + half - 1] < value ? half : 0;
+      }
+      codes[at] = level;
+    }
+  }
+  return scales;
+}
+
+/** Level times scale, float32 [n], of what `dynamicEncode` made. */
+export function dynamicDecode(codes: Uint8Array, scales: Float32Array): Float32Array {
+  const decoded = new Float32Array(codes.length);
+  for (let index = 0, start = 0; start < codes.length; index++, start += DYNAMIC_BLOCK_VALUES) {
+    const stop = Math.min(start + DYNAMIC_BLOCK_VALUES, codes.length);
+    const scale = scales[index];
+    for (let at = start; at < stop; at++) {
+      decoded[at] = levels[codes[at]] * scale;
+    }
+  }
+  return decoded;
+}
+
+/** `value` as Python's {value:#010x} writes it. */
+export function hexWord(value: number): string {
+  return `0x${value.toString(16).padStart(8, "0")}`;
+}
+
+function blockScales(maxima: Float32Array, steps: number): Float32Array {
+  for (let index = 0; index < maxima.length; index++) {
+    const scale = fround(maxima[index] / steps);
+    maxima[index] = scale < SCALE_MIN ? 0 : scale;
+  }
+  return maxima;
+}
+
+function inverseOf(scale: number): number {
+  return scale > 0 ? fround(1 / scale) : 0;
+}
+
+/** The dither table and, after it, its first block once more, so that no block of it wraps around. */
+function makeRing(): Float32Array {
+  const order = Array.from({ length: TABLE }, (_, index) => index);
+  new Generator(0).shuffle(order);
+  const table = Float32Array.from(order, (place) => (place + 0.5) / TABLE - 0.5);
+  const all = new Float32Array(TABLE + BLOCK);
+  all.set(table);
+  all.set(table.subarray(0, BLOCK), TABLE);
+  return all;
+}
+
+/** An indicator bit after z zeros gives the decade 10^-z; the 6 - z bits behind it divide [0.1, 1] of it linearly. */
+function makeDynamicLevels(): Float32Array {
+  const decades = [1, 0.1, 0.01, 0.001, 0.0001, 0.00001, 0.000001];
+  const magnitudes: number[] = [];
+  for (const [zeros, decade] of decades.entries()) {
+    const parts = 2 ** (6 - zeros);
+    for (let part = 0; part < parts; part++) {
+      const low = 0.1 + (0.9 * part) / parts;
+      const high = 0.1 + (0.9 * (part + 1)) / parts;
+      magnitudes.push(((low + high) / 2) * decade);
+    }
+  }
+  magnitudes.sort((one, other) => one - other);
+  return Float32Array.from([...magnitudes.toReversed().map((value) => -value), 0, ...magnitudes, 1]);
+}
+
+function makeMiddles(rising: Float32Array): Float32Array {
+  return Float32Array.from({ length: 255 }, (_, index) => (rising[index] + rising[index + 1]) / 2);
+}
