@@ -161,7 +161,7 @@ def test_every_reader_gives_the_verdict_of_the_shared_cases(case: dict[str, Any]
     if case["verdict"] == "invalid":
         with pytest.raises(SettingsError) as refused:
             ModelSpec.from_json(case["document"])
-        if "not valid JSON" not in case["sentence"]:  # the rest of that sentence is the parser's own
+        if "sentence" in case:  # where it is left out, the end of the sentence is the parser's own
             assert str(refused.value) == case["sentence"]
         return
     spec, expected = ModelSpec.from_json(case["document"]), case["spec"]
