@@ -11,15 +11,23 @@ from collections import deque
 import numpy as np
 
 from meshlearn.errors import PayloadRefused
-from meshlearn.protocol.averaging import Contribution
-from meshlearn.wire.quantise import Floats
+from meshlearn.protocol.averaging import AGE_SLACK, Contribution
+from meshlearn.wire.quantise import CHUNK, Floats
 
 HISTORY = 15
 
 
 def norm(values: Floats) -> float:
-    """Return the Euclidean norm; infinite or NaN where a value is, or where the square overflows float32."""
-    return math.sqrt(square) if (square := float(np.dot(values, values))) >= 0 else math.nan
+    """Return the Euclidean norm; infinite or NaN where a value is, or where it leaves float32.
+
+    Summed in float64, in any order, and rounded to float32, so that every machine comes to the same.
+    """
+    square = 0.0
+    for start in range(0, len(values), CHUNK):
+        part = values[start : start + CHUNK].astype(np.float64)
+        square += float(np.dot(part, part))
+    with np.errstate(over="ignore"):
+        return float(np.float32(math.sqrt(square)))
 
 
 class Admission:
@@ -43,6 +51,14 @@ class Admission:
         # Peers that have not moved apart yet (nobody has trained) say nothing about the changes to come.
         return self._clip_factor * sorted(self._accepted)[HISTORY // 2] or math.inf
 
+    def _clip_of(self, own: Contribution) -> float:
+        clip = self.clip_norm
+        if clip == math.inf and own.age > AGE_SLACK:
+            # A slice that has been trained or pulled cannot be far from the others'; a young one can, when a fast machine meets
+            # a slow one in the first second of a run.
+            return norm(own.values) / self._clip_factor or math.inf
+        return clip
+
     def admit(self, own: Contribution, partner: Contribution, change: Floats) -> tuple[Floats, float, bool]:
         """Return the change to apply, its norm, and whether it was clipped.
 
@@ -53,8 +69,8 @@ class Admission:
         change_norm = norm(change)
         if not (math.isfinite(partner_norm) and math.isfinite(change_norm)):
             raise PayloadRefused("a slice with a value that is not finite, or with a norm that is not, was sent")
-        clip = self.clip_norm
-        if partner_norm > self._norm_factor * norm(own.values) + clip:
+        clip = self._clip_of(own)
+        if partner_norm > clip and partner_norm > self._norm_factor * norm(own.values) + clip:
             raise PayloadRefused(f"a slice of norm {partner_norm:.3g} is out of proportion to the own one")
         clipped = change_norm > clip
         if clipped:

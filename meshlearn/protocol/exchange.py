@@ -1,18 +1,20 @@
 """Pairwise slice exchange: begin, serve, finish; retries with a wider range, repeats that change nothing.
 
 Symmetric by construction: both sides compute with the same two decoded slices. The side that asks keeps its slice *as the
-other side decodes it*; that is the reference of the answer, so the answering side knows the distance exactly, takes the smallest step that
-covers it, and its answer cannot decode wrongly. Training goes on meanwhile: what is applied is a change.
+other side decodes it*; that is the reference of the answer, so the answering side knows the distance exactly, takes the
+smallest step that covers it, and its answer cannot decode wrongly. Training goes on meanwhile: what is applied is a change.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from meshlearn.errors import ChecksumMismatch, PayloadRefused
 from meshlearn.protocol.actions import Averaged
 from meshlearn.protocol.admission import Admission
 from meshlearn.protocol.averaging import AveragingRule, Contribution, believed_age
 from meshlearn.protocol.config import PeerConfig
-from meshlearn.protocol.link import Counters, Link, Outstanding, Served
+from meshlearn.protocol.link import REQUESTS_BURST, REQUESTS_PER_INTERVAL, Counters, Link, Outstanding, Served
 from meshlearn.protocol.outbox import Outbox
 from meshlearn.protocol.ranges import Disagreement
 from meshlearn.protocol.replica import Replica
@@ -42,6 +44,7 @@ class Exchanges:
         "_replica",
         "_rule",
         "_slices",
+        "diverged",
         "tokens",
     )
 
@@ -67,27 +70,33 @@ class Exchanges:
         self._disagreement = Disagreement(len(replica.initial), replica.slice_length)
         self._next_id = generator.uint32() * _COUNTER_SPAN + 1
         self.tokens = TokenAccount(config.token_capacity, config.token_grant)
+        self.diverged = False
+        """Whether an own slice could not be sent: training has made values that are not finite, or immense."""
 
     def tick(self, links: list[Link], now: float) -> None:
         """Perhaps begin an exchange with one of `links` (those that may be asked now), which must not be empty.
 
         Draws one word for the token account; where an exchange begins, one for the link and one for the slice.
         """
-        if not self._rule.exchanges or not self.tokens.tick(self._generator):
+        if not self.tokens.tick(self._generator):
             return
         link = links[self._generator.below(len(links))]
         index = self._generator.below(self._replica.slice_count)
-        self.tokens.spend()
-        exchange_id = self._next_id
-        self._next_id += 1
-        self._counters.exchanges_begun += 1
-        self._request(link, exchange_id, 0, index, now)
+        if self._request(link, self._next_id, 0, index, now):
+            self.tokens.spend()
+            self._next_id += 1
+            self._counters.exchanges_begun += 1
 
-    def _request(self, link: Link, exchange_id: int, attempt: int, index: int, now: float) -> None:
+    def _request(self, link: Link, exchange_id: int, attempt: int, index: int, now: float) -> bool:
+        """Send a request; return False where the own slice cannot be sent."""
         values = self._replica.displacement(index)
         codec = self._codec_of_attempt(attempt, index, len(values))
         reach = self._disagreement.reach(index, len(values), codec, widened=attempt > 0) if codec.is_modular else None
-        encoded = self._slices.encode(codec, values, dither_offset(exchange_id, 2 * attempt), reach)
+        try:
+            encoded = self._slices.encode(codec, values, dither_offset(exchange_id, 2 * attempt), reach)
+        except PayloadRefused:
+            self.diverged = True
+            return False
         age = self._replica.age(index)
         message = self._outbox.encode(
             ExchangeRequest(
@@ -104,6 +113,7 @@ class Exchanges:
         )
         link.outstanding = Outstanding(exchange_id, attempt, codec, index, age, encoded.rounded, message, now)
         self._outbox.send_bytes(link, message)
+        return True
 
     def _codec_of_attempt(self, attempt: int, index: int, count: int) -> Codec:
         """First the run's codec, then (after a wrong decode, wider) 8 bits, then no reference at all."""
@@ -114,7 +124,7 @@ class Exchanges:
             return Codec.LINEAR8
         return codec if attempt == 0 else Codec.MODULAR8
 
-    def serve(self, link: Link, request: ExchangeRequest, ready: bool) -> None:
+    def serve(self, link: Link, request: ExchangeRequest, ready: bool, now: float) -> None:
         """Answer a request, and apply its slice.
 
         Raises PayloadRefused or ChecksumMismatch where the payload is wrong in itself; nothing is changed or sent then.
@@ -131,10 +141,10 @@ class Exchanges:
             if (request.exchange_id, request.attempt) < (served.exchange_id, served.attempt):
                 self._counters.exchanges_repeated += 1
                 return
-        if not ready or not self._rule.exchanges:
+        if not ready:
             self._decline(link, request, Status.NOT_READY)
             return
-        if link.congested:
+        if not self._may_ask(link, now) or link.congested:
             self._decline(link, request, Status.BUSY)
             return
         own = self._replica.displacement(index)
@@ -156,15 +166,32 @@ class Exchanges:
             return
         self._answer(link, request, own, partner)
 
+    def _may_ask(self, link: Link, now: float) -> bool:
+        """Take one request off the link's allowance, so that nobody wins more influence by asking more often than others do."""
+        regained = (now - link.allowance_at) / self._config.exchange_interval_s * REQUESTS_PER_INTERVAL
+        link.allowance = min(REQUESTS_BURST, link.allowance + max(0.0, regained))
+        link.allowance_at = now
+        if link.allowance < 1.0:
+            return False
+        link.allowance -= 1.0
+        return True
+
     def _answer(self, link: Link, request: ExchangeRequest, own: Floats, partner: Floats) -> None:
         index = request.slice_index
-        distance = block_maxima(own - partner)
+        # A diverged slice may overflow here; it is then not sent.
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = block_maxima(own - partner)
         codec = self._codec
         lane = 2 * request.attempt + 1
         # The reference of the answer is `partner`, to the bit: the distance is known, and no slack is needed.
-        encoded = self._slices.encode(
-            codec, own, dither_offset(request.exchange_id, lane), distance if codec.is_modular else None
-        )
+        try:
+            encoded = self._slices.encode(
+                codec, own, dither_offset(request.exchange_id, lane), distance if codec.is_modular else None
+            )
+        except PayloadRefused:
+            self.diverged = True
+            self._decline(link, request, Status.NOT_READY)
+            return
         age = self._replica.age(index)
         mine, theirs = (
             Contribution(encoded.rounded, age),
@@ -250,8 +277,16 @@ class Exchanges:
         if attempt >= ATTEMPTS_MAX:
             self._counters.exchanges_abandoned += 1
             return
-        self._counters.exchanges_retried += 1
-        self._request(link, begun.exchange_id, attempt, begun.slice_index, now)
+        if self._request(link, begun.exchange_id, attempt, begun.slice_index, now):
+            self._counters.exchanges_retried += 1
+        else:
+            self._counters.exchanges_abandoned += 1
+
+    def abandon(self, link: Link) -> None:
+        """Give up the exchange that is outstanding on the link, if there is one."""
+        if link.outstanding is not None:
+            link.outstanding = None
+            self._counters.exchanges_abandoned += 1
 
     def _apply(self, link: Link, exchange_id: int, index: int, own: Contribution, partner: Contribution) -> bool:
         """Average, judge and apply; return False where the partner's slice was not admitted."""
@@ -278,8 +313,7 @@ class Exchanges:
         if begun is None or now < begun.sent_at + self._config.exchange_timeout_s or link.congested:
             return
         if begun.resends >= self._config.exchange_resends_max:
-            link.outstanding = None
-            self._counters.exchanges_abandoned += 1
+            self.abandon(link)
             return
         begun.resends += 1
         begun.sent_at = now

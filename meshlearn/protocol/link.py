@@ -9,6 +9,11 @@ from meshlearn.wire.frames import Reassembler
 from meshlearn.wire.messages import PeerKind
 from meshlearn.wire.quantise import Floats
 
+# A peer begins one exchange an interval, over all of its links: a link that brings many more would outvote the others in the
+# recent median that bounds a change. A quarter more, and five at once, leaves room for jitter and retries.
+REQUESTS_PER_INTERVAL = 1.25
+REQUESTS_BURST = 5.0
+
 
 @dataclass(slots=True)
 class Outstanding:
@@ -40,6 +45,8 @@ class Link:
 
     __slots__ = (
         "age",
+        "allowance",
+        "allowance_at",
         "congested",
         "echo_at",
         "echo_ms",
@@ -76,6 +83,9 @@ class Link:
         self.round_trip_s: float | None = None
         self.congested = False
         self.offences = 0.0
+        self.allowance = REQUESTS_BURST
+        """Requests that the other side may make now."""
+        self.allowance_at = now
         self.messages_sent = 0
         self.reassembler = Reassembler()
         self.outstanding: Outstanding | None = None

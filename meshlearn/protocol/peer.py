@@ -41,6 +41,8 @@ HOUSEKEEPING_S = 1.0
 # An offence is forgiven after ten seconds.
 _FORGIVEN_A_SECOND = 0.1
 _WORD = 0xFFFF_FFFF
+# After any other Goodbye the two leave each other alone for a while.
+_NO_FAILURE = (Reason.LEAVING, Reason.DUPLICATE)
 
 
 class Peer:
@@ -168,7 +170,8 @@ class Peer:
             # This side slept (a suspended laptop, a blocked loop): the silence says nothing about the links.
             for link in self.links.values():
                 link.heard_at = now
-        beat = now >= self._heartbeat_at
+        # The housekeeping nearest to the time: with float64 clocks the second second may come a hair early.
+        beat = now >= self._heartbeat_at - HOUSEKEEPING_S / 2
         if beat:
             self._heartbeat_at = now + self.config.heartbeat_interval_s
             self._measure_rate(now)
@@ -187,9 +190,8 @@ class Peer:
         if len(self.links) + self._membership.connecting < self.config.view_size:
             self._ask_for_introductions(now)
         self._settle(now)
-        if self._ready and self.config.trains and self._pulling.stale(self.links.values(), now):
-            self._ready = False
-            self._exchange_at = math.inf
+        if self._averages and self._ready and (self._exchanges.diverged or self._pulling.stale(self.links.values())):
+            self._pull_again(now)
         self._pulling.keep_on(self.links, now)
         self._finish_pull(now)
 
@@ -205,6 +207,10 @@ class Peer:
         """Decide, while there is no model yet, whether to pull it, to wait, or to start from the initial vector."""
         if self._ready or self._pulling.active or self._started_at == math.inf:
             return
+        if self.config.trains and not self.rule.exchanges:
+            # Whoever trains alone takes nobody's model.
+            self._become_ready(False, now)
+            return
         if self._pulling.begin(self.links.values(), now):
             return
         greeted = [link for link in self.links.values() if link.greeted]
@@ -212,15 +218,30 @@ class Peer:
         if alone or now - self._started_at >= self.config.join_timeout_s:
             self._become_ready(False, now)
 
+    @property
+    def _averages(self) -> bool:
+        return self.config.trains and self.rule.exchanges
+
+    def _pull_again(self, now: float) -> None:
+        if not self._pulling.begin_again(self.links.values(), now):
+            return
+        self._ready = False
+        self._exchange_at = math.inf
+        # An answer that came now would be applied to a slice that is not the one that was sent.
+        for link in self.links.values():
+            self._exchanges.abandon(link)
+
     def _become_ready(self, pulled: bool, now: float) -> None:
         self._ready = True
-        if self.config.trains:
+        self._exchanges.diverged = False
+        if self._averages:
             self._exchange_at = now + self._generator.jittered(self.config.exchange_interval_s)
         self._outbox.act(Ready(pulled))
 
     def _finish_pull(self, now: float) -> None:
-        if self._pulling.take_complete():
-            self._become_ready(True, now)
+        pulled = self._pulling.take_ended(now)
+        if pulled is not None:
+            self._become_ready(pulled, now)
 
     # -- links --------------------------------------------------------------------------------------------------------
 
@@ -245,7 +266,8 @@ class Peer:
             self._close_unknown(link, Reason.DUPLICATE, "there is a link between the two already")
             return
         if older is not None:
-            self._close(older, Reason.DUPLICATE, "a newer link takes its place", now)
+            # Without settling: for a moment the peer looks alone, and is not.
+            self._close(older, Reason.DUPLICATE, "a newer link takes its place", now, settle=False)
         if len(self.links) >= self.config.links_max:
             self._close_unknown(link, Reason.VIEW_FULL, "the view is full")
             return
@@ -294,13 +316,14 @@ class Peer:
 
     def _close(self, link: Link, reason: Reason, text: str, now: float, settle: bool = True) -> None:
         self._close_unknown(link, reason, text)
+        if reason not in _NO_FAILURE:
+            self._membership.failed(link.peer, now)
         self._forget(link, now, settle)
 
     def _forget(self, link: Link, now: float, settle: bool = True) -> None:
         self.links.pop(link.number, None)
         self.counters.links_lost += 1
-        if link.outstanding is not None:
-            self.counters.exchanges_abandoned += 1
+        self._exchanges.abandon(link)
         self._pulling.link_lost(link.number)
         if settle:
             self._settle(now)
@@ -330,6 +353,8 @@ class Peer:
             message = decode(data, self.config.run_tag)
             if isinstance(message, Hello):
                 self._greeted(link, message, now)
+            elif isinstance(message, Goodbye):
+                self._taken_leave(link, message, now)
             elif link.greeted:
                 link.heard_at = now
                 self._dispatch(link, message, now)
@@ -347,7 +372,6 @@ class Peer:
     def _fault(self, link: Link, reason: Reason, error: ProtocolError, now: float) -> None:
         self.counters.messages_refused += 1
         self._outbox.refuse(link, str(error))
-        self._membership.failed(link.peer, now)
         self._close(link, reason, str(error), now)
 
     def _greeted(self, link: Link, hello: Hello, now: float) -> None:
@@ -378,7 +402,7 @@ class Peer:
     def _dispatch(self, link: Link, message: Message, now: float) -> None:
         match message:
             case ExchangeRequest():
-                self._exchanges.serve(link, message, self._ready and self.config.trains)
+                self._exchanges.serve(link, message, self._ready and self._averages, now)
             case ExchangeReply():
                 self._exchanges.finish(link, message, now)
             case Heartbeat():
@@ -386,16 +410,18 @@ class Peer:
             case PullRequest():
                 self._pulling.serve(link, message, self._ready)
             case PullReply():
-                self._pulling.answered(link, message)
+                self._pulling.answered(self.links.values(), link, message, now)
                 self._pulling.keep_on(self.links, now)
                 self._finish_pull(now)
-            case Goodbye():
-                if message.reason is Reason.VIEW_FULL:
-                    self._membership.failed(link.peer, now)
-                self._forget(link, now)
-                self._outbox.act(CloseLink(link.number, message.reason, message.text))
-            case Hello():
+            case Hello() | Goodbye():
                 raise AssertionError("greetings are handled before")
+
+    def _taken_leave(self, link: Link, message: Goodbye, now: float) -> None:
+        """Forget a link, greeted or not: a full view says goodbye without a greeting."""
+        if message.reason is not Reason.DUPLICATE:
+            self._membership.failed(link.peer, now)
+        self._forget(link, now)
+        self._outbox.act(CloseLink(link.number, message.reason, message.text))
 
     def _hear_beat(self, link: Link, beat: Heartbeat, now: float) -> None:
         link.echo_ms, link.echo_at = beat.sent_ms, now

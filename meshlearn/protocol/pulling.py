@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from meshlearn.errors import PayloadRefused, ProtocolError
 from meshlearn.protocol.actions import ModelPulled
-from meshlearn.protocol.averaging import AGE_SLACK
+from meshlearn.protocol.averaging import AGE_SLACK, believed_age
 from meshlearn.protocol.config import PeerConfig
 from meshlearn.protocol.link import Counters, Link
 from meshlearn.protocol.outbox import Outbox
-from meshlearn.protocol.pull import ModelPull
+from meshlearn.protocol.pull import Asked, ModelPull
 from meshlearn.protocol.replica import Replica
 from meshlearn.wire.codec import SliceCodec
 from meshlearn.wire.generator import Generator
@@ -21,6 +22,12 @@ from meshlearn.wire.quantise import Floats, dither_offset
 
 # A peer this many times younger than most of its view has slept: it pulls the model anew instead of dragging the others back.
 STALE_FACTOR = 4
+# A pull that has ended, well or not, is not followed by another one for this long.
+PULL_PAUSE_S = 30.0
+
+
+def _behind(age: int, median: int) -> bool:
+    return median > STALE_FACTOR * age + 10 * AGE_SLACK
 
 
 class Pulling:
@@ -32,6 +39,7 @@ class Pulling:
         "_generator",
         "_outbox",
         "_pull",
+        "_pull_not_before",
         "_replica",
         "_slices",
         "_survey_at",
@@ -54,6 +62,7 @@ class Pulling:
         self._outbox = outbox
         self._counters = counters
         self._pull: ModelPull | None = None
+        self._pull_not_before = -math.inf
         self._surveys: dict[int, _Survey] = {}
         self._survey_at = 0.0
 
@@ -69,24 +78,20 @@ class Pulling:
         self._pull = ModelPull(self._replica.slice_count, self._generator.uint32(), now)
         return True
 
-    def stale(self, links: Collection[Link], now: float) -> bool:
-        """Return whether most of the view is far older than this peer, and begin to pull the model anew if so."""
-        if self._pull is not None:
-            return False
+    def stale(self, links: Collection[Link]) -> bool:
+        """Return whether most of the view is far older than this peer."""
         ages = sorted(link.age for link in links if link.greeted and link.kind is not PeerKind.TRACKER)
-        if not ages:
-            return False
-        median = ages[(len(ages) - 1) // 2]
-        if median <= STALE_FACTOR * self._replica.oldest + 10 * AGE_SLACK:
-            return False
-        return self.begin(links, now)
+        return bool(ages) and _behind(self._replica.oldest, ages[(len(ages) - 1) // 2])
+
+    def begin_again(self, links: Collection[Link], now: float) -> bool:
+        """Begin to pull the model anew, where none is being pulled and none was lately; return whether it has begun."""
+        return self._pull is None and now >= self._pull_not_before and self.begin(links, now)
 
     def keep_on(self, links: Mapping[int, Link], now: float) -> None:
         """Send the requests that are due, and ask again for what has not come."""
         if self._pull is not None:
             self._pull.expire(now - self._config.pull_timeout_s)
-            sources = [link.number for link in links.values() if link.greeted and link.age > 0 and not link.congested]
-            for pull_id, index, number in self._pull.ask(sources, now):
+            for pull_id, index, number in self._pull.ask(self._sources(links.values()), now):
                 self._outbox.send(links[number], PullRequest(pull_id, index, self._config.pull_codec))
         if not self._config.trains and now >= self._survey_at:
             self._begin_surveys(links, now)
@@ -94,12 +99,21 @@ class Pulling:
             survey.pull.expire(now - self._config.pull_timeout_s)
             self._ask_survey(links, survey, now)
 
+    def _sources(self, links: Collection[Link]) -> list[int]:
+        """Return the links that have a model, and not one that is itself far behind the others'."""
+        median = _median_age(links) or 0
+        return [
+            link.number
+            for link in links
+            if link.greeted and link.age > 0 and not link.congested and not _behind(link.age, median)
+        ]
+
     def _begin_surveys(self, links: Mapping[int, Link], now: float) -> None:
         self._survey_at = now + self._config.evaluation_interval_s
         for link in links.values():
             if link.greeted and link.age > 0 and link.kind is not PeerKind.TRACKER and link.number not in self._surveys:
                 pull = ModelPull(self._replica.slice_count, self._generator.uint32(), now)
-                self._surveys[link.number] = _Survey(link, pull, np.zeros(len(self._replica.initial), np.float32))
+                self._surveys[link.number] = _Survey(link, pull, self._replica)
 
     def _ask_survey(self, links: Mapping[int, Link], survey: _Survey, now: float) -> None:
         for pull_id, index, number in survey.pull.ask([survey.link.number], now):
@@ -111,52 +125,75 @@ class Pulling:
         if self._pull is not None:
             self._pull.link_lost(number)
 
-    def take_complete(self) -> bool:
-        """Return, once, that the own model has been pulled."""
-        if self._pull is None or not self._pull.complete:
-            return False
-        self._pull = None
-        return True
+    def take_ended(self, now: float) -> bool | None:
+        """Return, once, that the pull of the own model has ended: True where slices came, and None while it goes on.
 
-    def answered(self, link: Link, reply: PullReply) -> None:
+        It ends when every slice is there, and also when none has come for `join_timeout_s`: a part of a model and its own age of
+        each slice are better than a peer that waits for ever.
+        """
+        pull = self._pull
+        if pull is None or not (pull.complete or now - pull.progress_at >= self._config.join_timeout_s):
+            return None
+        self._pull = None
+        self._pull_not_before = now + PULL_PAUSE_S
+        return pull.begun
+
+    def answered(self, links: Collection[Link], link: Link, reply: PullReply, now: float) -> None:
         """Take the answer to a pull; one that was not asked for is ignored. Raises ProtocolError where its payload is wrong."""
         survey = self._surveys.get(link.number)
-        if survey is not None and survey.pull.answered(reply.pull_id, link.number, reply.slice_index):
-            self._answered_survey(link, survey, reply)
+        if survey is not None and (asked := survey.pull.answered(reply.pull_id, link.number, reply.slice_index)):
+            self._answered_survey(link, survey, asked, reply, now)
             return
-        if self._pull is None or not self._pull.answered(reply.pull_id, link.number, reply.slice_index):
+        pull = self._pull
+        if pull is None or (asked := pull.answered(reply.pull_id, link.number, reply.slice_index)) is None:
             return
-        if reply.status is not Status.APPLIED:
-            # Put back; the link has no model after all, until its next heartbeat says otherwise.
+        values = self._taken(link, pull, asked, reply)
+        if values is None:
+            # The link has no model after all, until its next heartbeat says otherwise.
             link.age = 0
-            self._pull.missing(reply.slice_index)
             return
-        try:
-            values = self._decode(reply)
-        except ProtocolError:
-            self._pull.missing(reply.slice_index)
-            raise
-        self._replica.place(reply.slice_index, values, reply.age)
-        self._counters.slices_pulled += 1
+        median = _median_age(links)
+        # Nobody can prove an age: that of a pulled slice is believed as far as the view bears it out.
+        age = reply.age if median is None else believed_age(median, reply.age)
+        self._replica.place(reply.slice_index, values, age)
+        pull.received(asked, now)
 
-    def _answered_survey(self, link: Link, survey: _Survey, reply: PullReply) -> None:
-        if reply.status is not Status.APPLIED:
+    def _answered_survey(self, link: Link, survey: _Survey, asked: Asked, reply: PullReply, now: float) -> None:
+        values = self._taken(link, survey.pull, asked, reply)
+        if values is None:
             del self._surveys[link.number]
             return
         start, stop = self._replica.bounds(reply.slice_index)
-        survey.displacement[start:stop] = self._decode(reply)
-        survey.age = max(survey.age, reply.age)
-        self._counters.slices_pulled += 1
+        survey.displacement[start:stop] = values
+        survey.ages[reply.slice_index] = reply.age
+        survey.pull.received(asked, now)
         if survey.pull.complete:
             del self._surveys[link.number]
-            self._outbox.act(ModelPulled(link.peer, survey.displacement, survey.age))
+            # What a tracker serves to newcomers is the last model that it has seen.
+            for index, age in enumerate(survey.ages):
+                start, stop = self._replica.bounds(index)
+                self._replica.place(index, survey.displacement[start:stop], age)
+            self._outbox.act(ModelPulled(link.peer, survey.displacement, max(survey.ages)))
+
+    def _taken(self, link: Link, pull: ModelPull, asked: Asked, reply: PullReply) -> Floats | None:
+        """Return the slice of an answer; None, and the slice is put back, where it was declined."""
+        if reply.status is not Status.APPLIED:
+            pull.declined(asked)
+            return None
+        try:
+            values = self._decode(reply)
+        except ProtocolError:
+            pull.declined(asked)
+            raise
+        self._counters.slices_pulled += 1
+        return values
 
     def _decode(self, reply: PullReply) -> Floats:
         start, stop = self._replica.bounds(reply.slice_index)
         if reply.count != stop - start:
             raise PayloadRefused(f"slice {reply.slice_index} has {stop - start} values and {reply.count} came")
         offset = dither_offset(reply.pull_id, 0)
-        values = self._slices.decode(
+        return self._slices.decode(
             reply.codec,
             reply.payload,
             reply.compressed,
@@ -165,9 +202,6 @@ class Pulling:
             reply.checksum,
             self._replica.initial,
         )
-        if not np.isfinite(values).all():
-            raise PayloadRefused("a pulled slice holds a value that is not finite")
-        return values
 
     def serve(self, link: Link, request: PullRequest, ready: bool) -> None:
         """Answer a pull with the slice's displacement; raises PayloadRefused where there is no such slice."""
@@ -179,9 +213,13 @@ class Pulling:
         if status is not Status.APPLIED:
             self._reply(link, request, status, age, stop - start)
             return
-        encoded = self._slices.encode(
-            request.codec, self._replica.displacement(request.slice_index), dither_offset(request.pull_id, 0)
-        )
+        displacement = self._replica.displacement(request.slice_index)
+        try:
+            encoded = self._slices.encode(request.codec, displacement, dither_offset(request.pull_id, 0))
+        except PayloadRefused:
+            # The own training has diverged, or the codec cannot say it.
+            self._reply(link, request, Status.NOT_READY, age, stop - start)
+            return
         self._counters.slices_served += 1
         self._outbox.send(
             link,
@@ -205,13 +243,19 @@ class Pulling:
         )
 
 
+def _median_age(links: Collection[Link]) -> int | None:
+    """Return the lower median of the ages that the view tells, of those that have a model; None where nobody has."""
+    ages = sorted(link.age for link in links if link.greeted and link.age > 0 and link.kind is not PeerKind.TRACKER)
+    return ages[(len(ages) - 1) // 2] if ages else None
+
+
 class _Survey:
     """A tracker's pull of one peer's whole model."""
 
-    __slots__ = ("age", "displacement", "link", "pull")
+    __slots__ = ("ages", "displacement", "link", "pull")
 
-    def __init__(self, link: Link, pull: ModelPull, displacement: Floats) -> None:
+    def __init__(self, link: Link, pull: ModelPull, replica: Replica) -> None:
         self.link = link
         self.pull = pull
-        self.displacement = displacement
-        self.age = 0
+        self.displacement = np.zeros(len(replica.initial), np.float32)
+        self.ages = [0] * replica.slice_count
