@@ -175,6 +175,11 @@ class Node:
         )
         run([str(self.node), str(self.npm), "ci", *options], what, INSTALL_TIMEOUT_S, self.environment)
 
+    def script(self, name: str) -> int:
+        """Run a script of package.json with the output where ours goes; its exit code."""
+        command = [str(self.node), str(self.npm), "run", "--silent", name]
+        return subprocess.run(command, cwd=BROWSER, env=self.environment, check=False).returncode  # noqa: S603
+
     def bundle(self, page: Path) -> None:
         """``vite build`` into ``page``."""
         command = [str(self.node), str(self.vite), "build", "--logLevel", "warn", "--outDir", str(page), "--emptyOutDir"]
@@ -255,6 +260,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the kernels and the page of the browser's peer.")
     parser.add_argument("--kernels", metavar="DIRECTORY", type=Path, help="only compile the kernels, into DIRECTORY")
     parser.add_argument("--force", action="store_true", help="build also what has not changed")
+    parser.add_argument("--run", metavar="SCRIPT", help="build, then run a script of package.json: check, format or test")
     options = parser.parse_args()
 
     def say(line: str) -> None:
@@ -267,6 +273,8 @@ def main() -> int:
         else:
             build(with_tools=True, force=options.force, say=say)
             say(f"browser: {PAGE_DIRECTORY} is up to date")
+            if options.run:
+                return Node.find().script(options.run)
     except BuildError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
