@@ -17,7 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m signaling", description="Introduces the peers of a mesh.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; '' for all (default %(default)s)")
     parser.add_argument("--port", type=int, default=8765, help="port to listen on, 0 for any (default %(default)s)")
-    parser.add_argument("--state-dir", type=Path, default=Path("meshlearn-state"), help="where the runs are (default %(default)s)")
+    parser.add_argument(
+        "--state-dir", type=Path, default=Path("meshlearn-state"), help="where the runs are (default %(default)s)"
+    )
     parser.add_argument("--ice-servers", metavar="JSON", help="STUN and TURN servers: a JSON list or a file of one")
     parser.add_argument("--trust-proxy", action="store_true", help="believe X-Forwarded-For; only behind a proxy")
     parser.add_argument("--connections-max", type=int, default=CONNECTIONS_MAX, help="(default %(default)s)")

@@ -116,7 +116,9 @@ class SignalingServer:
         self._sockets_max = SOCKETS_FACTOR * connections_max
         self._address_sockets_max = SOCKETS_FACTOR * connections_per_address_max
         self._stopping = False
-        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=STOP_S, keepalive_timeout=KEEPALIVE_S)
+        self._runner = web.AppRunner(
+            self._application(page_directory), access_log=None, shutdown_timeout=STOP_S, keepalive_timeout=KEEPALIVE_S
+        )
 
     # --- life
 

@@ -19,6 +19,8 @@ MESSAGE_BYTES_MAX: Final = 64 * KIB
 JSON_DEPTH_MAX: Final = 8
 # No message of a client holds more than 2 objects; the largest of the server's (mesh) holds 2 + 64.
 JSON_CONTAINERS_MAX: Final = 128
+# Strings, brackets and commas. A full mesh message has 64 rows of 13 fields: about 64 * 13 * 3 = 2,500.
+JSON_TOKENS_MAX: Final = 4096
 # 2**64 has 20 digits; longer integers only cost time (parsing is quadratic in the digits).
 JSON_INTEGER_CHARS_MAX: Final = 21
 # JSON escapes every line break of an SDP as two characters, so 32 Ki characters fit into one message.

@@ -179,14 +179,14 @@ class Pages:
 
 def short_number(number: float) -> str:
     """Write a number in a few characters: 950, 12.3 k, 4.5 M."""
-    for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for factor, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= factor:
-            return f"{number / factor:.3g}{unit}"
+            return f"{number / factor:.3g}\N{NO-BREAK SPACE}{unit}"
     return f"{number:.0f}"
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return "–" if share is None else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _count(number: int, noun: str) -> str:
@@ -209,7 +209,7 @@ _STATE_WORDS: Final = {"live": "Live", "waiting": "Waiting for peers", "over": "
 
 def _card(run: Mapping[str, Any]) -> str:
     data = run["data"]["name"]
-    facts = [run["by"] and f"by {run['by']}", data, f"{short_number(run['parameters'])} parameters"]
+    facts = [run["by"] and f"by {run['by']}", data, f"{short_number(run['parameters'])}\N{NO-BREAK SPACE}parameters"]
     values = {
         "run": run["run"],
         "title": run["title"],

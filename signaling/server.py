@@ -108,7 +108,7 @@ def _ice_server(server: object) -> dict[str, Any]:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415 -- not on Windows
+        import uvloop
     except ImportError:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
@@ -141,7 +141,7 @@ def _allow_files(wanted: int) -> None:
     """Raise this process' limit of open files as far as it may go; a socket is a file."""
     if sys.platform == "win32":
         return
-    import resource  # noqa: PLC0415 -- not on Windows
+    import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted or soft == resource.RLIM_INFINITY:

@@ -11,11 +11,11 @@ import math
 import re
 from typing import Any, NoReturn
 
-from signaling.limits import JSON_CONTAINERS_MAX, JSON_DEPTH_MAX, JSON_INTEGER_CHARS_MAX
+from signaling.limits import JSON_CONTAINERS_MAX, JSON_DEPTH_MAX, JSON_INTEGER_CHARS_MAX, JSON_TOKENS_MAX
 
 # A string matches even where its closing quote is missing: otherwise every quote of a broken text would start
 # a scan to the end, which is quadratic.
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -25,8 +25,8 @@ class StrictJSONError(ValueError):
 
 def loads(text: str) -> Any:
     """Parse a message; every failure is a StrictJSONError, whatever the text."""
-    # With so few opening brackets no text can be too deep, which is the case of every honest message.
-    if text.count("{") + text.count("[") > JSON_DEPTH_MAX:
+    # With so few brackets and commas no text can be too deep or too long, which is the case of most honest messages.
+    if text.count("{") + text.count("[") > JSON_DEPTH_MAX or text.count(",") > JSON_TOKENS_MAX // 8:
         _check_nesting(text)
     return loads_file(text)
 
@@ -51,8 +51,8 @@ def dumps(value: Any) -> str:
 
 def _check_nesting(text: str) -> None:
     depth = containers = 0
-    # The number of tokens is bounded too: a text of 20,000 short strings must not cost milliseconds here.
-    tokens_left = 64 * JSON_CONTAINERS_MAX
+    # The number of tokens is bounded too: a text of 20,000 short strings or numbers must not cost many milliseconds.
+    tokens_left = JSON_TOKENS_MAX
     for match in _TOKEN.finditer(text):
         tokens_left -= 1
         token = match[0]

@@ -125,7 +125,7 @@ export class Chart {
       parts.push(make('line', { class: 'grid', x1: left, x2: right, y1: y(tick), y2: y(tick) }));
       parts.push(make('text', { class: 'tick', x: left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, format(tick, true)));
     }
-    for (const tick of timeTicks(end, Math.max(2, Math.floor(width / 110)))) {
+    for (const tick of timeTicks(end, Math.max(3, Math.floor(width / 90)))) {
       const anchor = tick === 0 ? 'start' : x(tick) > right - 24 ? 'end' : 'middle';
       parts.push(make('text', { class: 'tick', x: x(tick), y: height - 5, 'text-anchor': anchor }, tick ? formatTime(tick) : '0'));
     }
@@ -148,7 +148,7 @@ export class Chart {
     const lowest = Math.min(...ys, goal ?? 1);
     const highest = Math.max(...ys, goal ?? 0);
     const low = Math.max(0, Math.floor(lowest * 10 - 0.25) / 10);
-    const high = Math.min(1, Math.max(low + 0.1, Math.ceil(highest * 20 + 0.2) / 20));
+    const high = Math.min(1, Math.max(low + 0.1, Math.ceil(highest * 10 + 0.05) / 10));
     return [low, high, roundTicks(low, high, Math.floor(height / 56))];
   }
 

@@ -35,13 +35,13 @@ export function repeat(update, seconds, failed = () => {}) {
 
 /** Writes 950, 12.3 k, 4.5 M. */
 export function shortNumber(number) {
-  for (const [factor, unit] of [[1e12, ' T'], [1e9, ' G'], [1e6, ' M'], [1e3, ' k']]) {
+  for (const [factor, unit] of [[1e12, ' T'], [1e9, ' G'], [1e6, ' M'], [1e3, ' k']]) {
     if (number >= factor) return `${Number((number / factor).toPrecision(3))}${unit}`;
   }
   return number.toFixed(0);
 }
 
-export const percent = (share) => (share === undefined || share === null ? '–' : `${(100 * share).toFixed(1)} %`);
+export const percent = (share) => (share === undefined || share === null ? '–' : `${(100 * share).toFixed(1)} %`);
 export const count = (number, noun) => `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`;
 
 const WORDS = { live: 'Live', waiting: 'Waiting for peers', over: 'Over' };

@@ -8,7 +8,7 @@ const token = /^#([A-Za-z0-9_-]{22})$/.exec(location.hash)?.[1] ?? '';
 const command = `pip install meshlearn && meshlearn join '${location.origin}/r/${run}#${token}'`;
 
 const field = (name) => document.querySelector(`[data-field="${name}"]`);
-const disagreement = (value) => (value === 0 ? '0' : value >= 0.01 ? Number(value.toPrecision(2)).toString() : value.toExponential(1).replace('e-', 'e−'));
+const disagreement = (value) => (value === 0 ? '0' : value >= 1e-4 ? Number(value.toPrecision(2)).toString() : value.toExponential(0).replace('e-', 'e−'));
 
 let charts = [];
 let tag = '';
@@ -30,15 +30,21 @@ function start() {
   document.querySelector('[data-copy]').addEventListener('click', copy);
 }
 
-async function copy() {
+async function copy(event) {
+  let words = 'Copied';
   try {
     await navigator.clipboard.writeText(command);
-    setText(field('copied'), 'Copied. Paste it into a terminal.');
   } catch {
     // Without https there is no clipboard: select the text, so that Ctrl+C is enough.
     getSelection().selectAllChildren(field('command'));
-    setText(field('copied'), 'Selected. Copy it with Ctrl+C or ⌘C.');
+    words = 'Selected: press Ctrl+C or ⌘C';
   }
+  setText(event.target, words);
+  setText(field('copied'), words);
+  setTimeout(() => {
+    setText(event.target, 'Copy');
+    setText(field('copied'), '');
+  }, 4000);
 }
 
 async function update() {
