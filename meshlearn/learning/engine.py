@@ -24,9 +24,7 @@ WORKSPACE_VALUES_MAX = 2**28  # 1 GiB of float32: model and batch may come from 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Computes losses, gradients and predictions of one model. Not for two threads at once: it owns
-    workspaces.
-    """
+    """Computes losses, gradients and predictions of one model. Not for two threads at once: it owns workspaces."""
 
     spec: ModelSpec
     batch_size_max: int

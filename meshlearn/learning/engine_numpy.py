@@ -49,9 +49,7 @@ class NumpyEngine:
         return loss, correct
 
     def predict(self, vector: Vector, inputs: Inputs) -> Vector:
-        """See :class:`~meshlearn.learning.engine.Engine`; works through ``inputs`` in batches of
-        ``batch_size_max``.
-        """
+        """See :class:`~meshlearn.learning.engine.Engine`; works through ``inputs`` in batches of ``batch_size_max``."""
         check_inputs(self.spec, inputs)
         self._bind(vector, None)
         probabilities = np.empty((len(inputs), self.spec.classes), np.float32)

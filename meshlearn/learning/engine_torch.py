@@ -76,9 +76,7 @@ class TorchEngine:
         return float(loss.detach()), int((logits.detach().argmax(dim=1) == targets).sum())
 
     def predict(self, vector: Vector, inputs: Inputs) -> Vector:
-        """See :class:`~meshlearn.learning.engine.Engine`; works through ``inputs`` in batches of
-        ``batch_size_max``.
-        """
+        """See :class:`~meshlearn.learning.engine.Engine`; works through ``inputs`` in batches of ``batch_size_max``."""
         check_inputs(self.spec, inputs)
         self._load(vector)
         probabilities = np.empty((len(inputs), self.spec.classes), np.float32)

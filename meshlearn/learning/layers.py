@@ -20,14 +20,10 @@ from meshlearn.learning.spec import Shape, Vector
 
 
 class Layer(ABC):
-    """One step of the model. Arrays are float32 and batches are cut from workspaces of ``batch_size_max``
-    examples.
-    """
+    """One step of the model. Arrays are float32 and batches are cut from workspaces of ``batch_size_max`` examples."""
 
     def bind(self, parameters: Sequence[Vector], gradients: Sequence[Vector]) -> None:  # noqa: B027
-        """Take the views of the vector (and of the gradient, empty for a prediction) that belong to this
-        layer.
-        """
+        """Take the views of the vector (and of the gradient, empty for a prediction) that belong to this layer."""
 
     @abstractmethod
     def forward(self, inputs: Vector) -> Vector:
@@ -35,9 +31,7 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self, output_gradient: Vector) -> Vector:
-        """Write the parameters' gradients and return that of the inputs; ``output_gradient`` may be
-        overwritten.
-        """
+        """Write the parameters' gradients and return that of the inputs; ``output_gradient`` may be overwritten."""
 
 
 class FlattenLayer(Layer):
@@ -56,9 +50,7 @@ class FlattenLayer(Layer):
 
 
 class DenseLayer(Layer):
-    """``x @ weight + bias``; the first of a model leaves out the gradient of its inputs, which nobody
-    reads.
-    """
+    """``x @ weight + bias``; the first of a model leaves out the gradient of its inputs, which nobody reads."""
 
     def __init__(self, inputs: int, units: int, batch_size_max: int, *, first: bool) -> None:
         self._outputs = np.empty((batch_size_max, units), np.float32)
@@ -152,9 +144,7 @@ class SigmoidLayer(Layer):
 
 
 class SoftmaxCrossEntropy:
-    """The loss: mean over the batch of ``-log softmax(logits)[label]``, shifted by the largest logit so
-    that exp stays finite.
-    """
+    """The loss: mean over the batch of ``-log softmax(logits)[label]``, shifted by the largest logit so that exp stays finite."""
 
     def __init__(self, classes: int, batch_size_max: int) -> None:
         self._classes = classes
@@ -212,9 +202,7 @@ ACTIVATION_LAYERS: dict[str, Callable[[Shape, int], Layer]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a layer stands: the shape it reads, the largest batch, and whether no layer before it has
-    parameters.
-    """
+    """Where a layer stands: the shape it reads, the largest batch, and whether no layer before it has parameters."""
 
     input_shape: Shape
     batch_size_max: int

@@ -26,9 +26,7 @@ def accuracy(probabilities: Vector, labels: NDArray[Any]) -> float:
 
 
 def cross_entropy(probabilities: Vector, labels: NDArray[Any]) -> float:
-    """Mean of ``-log p[label]`` in nats; probabilities under float32's smallest normal count as that; 0 for
-    no rows.
-    """
+    """Mean of ``-log p[label]`` in nats; probabilities under float32's smallest normal count as that; 0 for no rows."""
     if not len(labels):
         return 0.0
     picked = probabilities[np.arange(len(labels)), labels]

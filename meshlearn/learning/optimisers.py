@@ -29,9 +29,7 @@ class Optimiser(Protocol):
         ...
 
     def change(self, gradient: Vector, out: Vector) -> None:
-        """Write into ``out`` the change to add for ``gradient``; both float32 ``[n]``, and they may be one
-        array.
-        """
+        """Write into ``out`` the change to add for ``gradient``; both float32 ``[n]``, and they may be one array."""
         ...
 
 

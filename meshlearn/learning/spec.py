@@ -288,9 +288,7 @@ class ModelSpec:
         return sum(parameter.size for parameter in self.parameters)
 
     def activation_after(self, index: int) -> str:
-        """The activation that the output of layer ``index`` meets first; linear where it reaches the loss
-        as it is.
-        """
+        """The activation that the output of layer ``index`` meets first; linear where it reaches the loss as it is."""
         for later in range(index, len(self.layers)):
             if later > index and self.layer_parameters[later]:
                 break

@@ -18,9 +18,7 @@ from meshlearn.learning.spec import Vector
 
 
 class Batch(NamedTuple):
-    """Inputs ``[b, ...]`` and labels ``[b]``, views of the trainer's workspace that the next draw
-    overwrites.
-    """
+    """Inputs ``[b, ...]`` and labels ``[b]``, views of the trainer's workspace that the next draw overwrites."""
 
     inputs: Inputs
     labels: NDArray[Any]

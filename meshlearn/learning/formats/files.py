@@ -52,7 +52,7 @@ class ZipTree:
         self.title = str(path)
         try:
             self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
+        except (OSError, zipfile.BadZipFile, RuntimeError, ValueError) as problem:
             raise DataError(f"{path} cannot be read as a zip: {reason(problem)}.") from None
         self._sizes = {entry.filename: entry.file_size for entry in self._zip.infolist() if not entry.is_dir()}
         if sum(self._sizes.values()) > DATA_BYTES_MAX:
@@ -68,7 +68,7 @@ class ZipTree:
             raise DataError(f"{name} in {self.title} is larger than {bytes_max} bytes.")
         try:
             return self._zip.read(name)
-        # RuntimeError is how zipfile says "encrypted", NotImplementedError how it says "unknown compression"
+        # RuntimeError is how zipfile says "encrypted" and "unknown compression"
         except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as problem:
             raise DataError(f"{name} in {self.title} cannot be read: {reason(problem)}.") from None
 
