@@ -1,4 +1,4 @@
-"""What must hold after every step of a simulated mesh. A broken invariant stops the run and prints the command that replays it."""
+"""What must hold after every step of a simulated mesh. A broken invariant stops the run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 
 from meshlearn.errors import MeshlearnError
 from meshlearn.protocol.actions import Action, Averaged
+from meshlearn.protocol.admission import HISTORY
 from meshlearn.protocol.averaging import AveragingRule, Pairwise
 from meshlearn.wire import limits
 from sims.node import Node
@@ -26,14 +27,15 @@ class Checker:
         self._applied: set[tuple[int, int]] = set()
         self._applied_order: deque[tuple[int, int]] = deque()
         self._halves: dict[int, tuple[float, float, bool]] = {}
-        self._ages: dict[int, list[int]] = {}
+        self._ages: dict[int, dict[int, int]] = {}
         self._oldest: dict[int, int] = {}
-        self._clips: dict[int, float] = {}
+        self._accepted: dict[int, deque[float]] = {}
 
     def forget(self, node: Node) -> None:
         """A node begins a new life."""
-        for known in (self._ages, self._oldest, self._clips):
-            known.pop(node.number, None)
+        self._ages.pop(node.number, None)
+        self._oldest.pop(node.number, None)
+        self._accepted.pop(node.number, None)
 
     def check(self, node: Node, actions: list[Action]) -> None:
         """Check the node after an event and the actions that it led to; raises InvariantBroken."""
@@ -82,17 +84,25 @@ class Checker:
         norm = action.change_norm
         if not math.isfinite(norm):
             raise InvariantBroken(f"peer {number} applied a change whose norm is {norm}")
-        clip = self._clips.get(number, math.inf)
-        if norm > clip * (1.0 + 1e-6):
-            raise InvariantBroken(f"peer {number} applied a change of norm {norm:g} where its clip was {clip:g}")
-        self._clips[number] = peer._exchanges._admission.clip_norm
+        self._within_clip(node, norm)
         self._conserved(action, peer.rule)
-        ages = peer.replica._ages
-        known = self._ages.get(number)
-        if known is not None and ages[action.slice_index] < known[action.slice_index]:
+        age = peer.replica.age(action.slice_index)
+        ages = self._ages.setdefault(number, {})
+        if age < ages.get(action.slice_index, 0):
             raise InvariantBroken(f"slice {action.slice_index} of peer {number} has become younger")
-        self._ages[number] = list(ages) if known is None else known
-        self._ages[number][action.slice_index] = ages[action.slice_index]
+        ages[action.slice_index] = age
+
+    def _within_clip(self, node: Node, norm: float) -> None:
+        """A change is at most the clip factor times the median of the last accepted ones, where there are enough."""
+        assert node.peer is not None
+        accepted = self._accepted.get(node.number)
+        if accepted is None:
+            accepted = self._accepted[node.number] = deque(maxlen=HISTORY)
+        if len(accepted) == HISTORY:
+            clip = node.peer.config.clip_factor * sorted(accepted)[HISTORY // 2]
+            if clip > 0 and norm > clip * (1.0 + 1e-6):
+                raise InvariantBroken(f"peer {node.number} applied a change of norm {norm:g} where its clip was {clip:g}")
+        accepted.append(norm)
 
     def _conserved(self, action: Averaged, rule: AveragingRule) -> None:
         """Both sides of an exchange, where they go equally far and unclipped, change by the same amount."""

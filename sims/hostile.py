@@ -43,9 +43,7 @@ class Attacker:
             return self._with_old(frames)
         values = self._lie(replica.displacement(message.slice_index))
         payload = values.astype("<f4").tobytes()
-        lie = dataclasses.replace(
-            message, codec=Codec.FLOAT32, compressed=False, payload=payload, checksum=zlib.crc32(payload)
-        )
+        lie = dataclasses.replace(message, codec=Codec.FLOAT32, compressed=False, payload=payload, checksum=zlib.crc32(payload))
         number = int.from_bytes(frames[0][2:4], "little")
         return split_message(encode(lie, self._run_tag), number)
 

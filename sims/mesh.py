@@ -36,7 +36,7 @@ _TICK = events.Tick()
 
 
 class MeshWorld(World):
-    """A world of gossiping peers. `rule` is a subclass of `AveragingRule` of the researcher's own, or a function that makes one."""
+    """A world of gossiping peers. `rule` is the researcher's own `AveragingRule`, or a function that makes one."""
 
     def __init__(self, scenario: Scenario, *, batched: bool = True, checked: bool = True, rule: RuleMaker | None = None) -> None:
         super().__init__(scenario, batched=batched, checked=checked)
@@ -161,7 +161,8 @@ class MeshWorld(World):
     def stepped(self, node: Node) -> bool:
         """See `World`."""
         peer = node.peer
-        assert peer is not None and self.training is not None
+        assert peer is not None
+        assert self.training is not None
         if not peer.ready:
             self.training.drop(node.number)
             node.training = False

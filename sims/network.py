@@ -267,7 +267,9 @@ def read_matrix(path: Path) -> np.ndarray:
     except OSError as problem:
         raise SettingsError(f"The round trips in {path} cannot be read: {problem.strerror}.") from None
     except (ValueError, UnicodeDecodeError):
-        raise SettingsError(f"{path} must hold numbers alone: round trips in ms, one row a peer, or lines of i, j and ms.") from None
+        raise SettingsError(
+            f"{path} must hold numbers alone: round trips in ms, one row a peer, or lines of i, j and ms."
+        ) from None
     width = len(rows[0]) if rows else 0
     if not rows or any(len(row) != width for row in rows):
         raise SettingsError(f"{path} must hold rows of equal length: round trips in ms, one row a peer.")

@@ -14,7 +14,7 @@ OFFLINE, ONLINE, ASLEEP = 0, 1, 2
 
 
 class Node:
-    """A machine of the scenario; it keeps its number and its class for life, its peer for one session (or more, see the class)."""
+    """A machine of the scenario; it keeps its number and its class for life, its peer for a session."""
 
     __slots__ = (
         "attack",
@@ -37,8 +37,8 @@ class Node:
         "pending_steps",
         "pipes",
         "place",
-        "ready",
         "read_bytes_per_s",
+        "ready",
         "region",
         "sessions",
         "since",

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF009 - the functions of sims.schema are dataclasses.field by other names
 """A scenario: a simulated world as one TOML file. The files in `sims/scenarios` are its documentation."""
 
 from __future__ import annotations
@@ -233,9 +234,7 @@ class Scenario:
             return cls.parse(file.read_text(encoding="utf-8"), f"{source}.toml")
         path = Path(source)
         if not path.exists() and path.suffix != ".toml":
-            raise SettingsError(
-                f'There is no scenario "{source}"; give the path of a TOML file or one of {", ".join(DEFAULTS)}.'
-            )
+            raise SettingsError(f'There is no scenario "{source}"; give the path of a TOML file or one of {", ".join(DEFAULTS)}.')
         values, place = schema.load_toml(path)
         return schema.read_table(cls, values, place)
 
@@ -296,5 +295,5 @@ def keys() -> list[str]:
             found.append(entry.name)
         else:
             star = ".*" if check.many else ""
-            found += [f"{entry.name}{star}.{inner.name}" for inner in dataclasses.fields(check.table)]  # type: ignore[arg-type]
+            found += [f"{entry.name}{star}.{inner.name}" for inner in dataclasses.fields(check.table)]
     return found

@@ -83,7 +83,9 @@ def model_spec(model: str | dict[str, Any], shape: tuple[int, ...], classes: int
     words = model.split("-")
     hidden = words[1:]
     if words[0] not in ("softmax", "mlp") or not all(word.isdigit() for word in hidden) or bool(hidden) != (words[0] == "mlp"):
-        raise SettingsError(f'There is no model "{model}"; use "softmax", "mlp-64" (hidden units) or a table with a specification.')
+        raise SettingsError(
+            f'There is no model "{model}"; use "softmax", "mlp-64" (hidden units) or a table with a specification.'
+        )
     layers: list[dict[str, Any]] = [{"layer": "Flatten"}]
     layers += [{"layer": "Dense", "units": int(units), "activation": "relu"} for units in hidden]
     layers.append({"layer": "Dense", "units": classes})

@@ -61,7 +61,9 @@ def torus(peers: int) -> Neighbours:
 def random_regular(peers: int, degree: int, generator: np.random.Generator) -> Neighbours:
     """Return a random graph of that degree, by pairing ends and switching what does not fit (McKay & Wormald 1990)."""
     if degree >= peers or peers * degree % 2:
-        raise SettingsError(f"{peers} peers of {degree} links each make no graph; one of the two numbers is even, and links are fewer.")
+        raise SettingsError(
+            f"{peers} peers of {degree} links each make no graph; one of the two numbers is even, and links are fewer."
+        )
     ends = generator.permutation(np.repeat(np.arange(peers), degree))
     pairs = [(int(one), int(other)) for one, other in zip(ends[0::2], ends[1::2], strict=True)]
     seen: dict[tuple[int, int], int] = {}

@@ -48,7 +48,8 @@ class Training:
     """All trainers of a world; peers by number."""
 
     def __init__(self, task: Task, settings: dict[str, Any], batch_size: int, capacity: int, seeds: Seeds, batched: bool = True):
-        assert task.spec is not None and task.train is not None
+        assert task.spec is not None
+        assert task.train is not None
         self._task = task
         self._settings = settings
         self._batch_size = batch_size
@@ -157,7 +158,8 @@ class Training:
         self._work[rows] = vectors
 
     def _compute_one(self, number: int) -> None:
-        assert self._single is not None and self._task.train is not None
+        assert self._single is not None
+        assert self._task.train is not None
         chosen = self._chosen[number, : self._batches[number].batch_size]
         labels = self._labels_of(np.array([number]), chosen[None])[0]
         self._single.loss_and_gradient(self._work[number], self._task.train.inputs[chosen], labels, self._scratch)

@@ -1,4 +1,4 @@
-"""A world in virtual time: machines that come and go, train, and are measured. What they say to each other is a method's business.
+"""A world in virtual time: machines that come and go, train, and are measured. What they say is a method's business.
 
 `MeshWorld` (sims/mesh.py) is the method that drives the real protocol; the baselines (sims/baselines) are the others.
 """
@@ -54,9 +54,7 @@ class World(ABC):
         self._judge: NumpyEngine | None = None
         if self.task.spec is not None and self.task.train is not None:
             run = scenario.run
-            self.training = Training(
-                self.task, run.optimiser, run.batch_size, peers, self.seeds.child("training"), batched
-            )
+            self.training = Training(self.task, run.optimiser, run.batch_size, peers, self.seeds.child("training"), batched)
             self._judge = NumpyEngine(self.task.spec, EVALUATION_BATCH, self.task.train.scale)
         self.nodes = [self._make_node(number) for number in range(peers)]
         self.online: list[int] = []
@@ -162,7 +160,8 @@ class World(ABC):
     # -- coming and going ---------------------------------------------------------------------------------------------
 
     def _schedule_arrivals(self) -> None:
-        for node, time in zip(self.nodes, arrival_times(self.scenario, self.seeds), strict=True):
+        for node, arrival in zip(self.nodes, arrival_times(self.scenario, self.seeds), strict=True):
+            time = arrival
             entry = self.scenario.classes[node.kind]
             if entry.online_at_start < 1.0 and node.life.uniform() >= entry.online_at_start and entry.absence_s is not None:
                 # What is left of an absence, seen from a moment that somebody else chose.
@@ -427,7 +426,7 @@ def arrival_times(scenario: Scenario, seeds: Seeds) -> list[float]:
     return [float(time) for time in times]
 
 
-def _warped(times: np.ndarray, amplitude: float, period_s: float) -> np.ndarray:
+def _warped(times: np.ndarray, amplitude: float, period_s: float) -> Any:
     """Return the times at which a rate of 1 + amplitude * sin(2 pi t / period) has let as much pass as a rate of 1 by `times`."""
     grid = np.linspace(0.0, 2.0 * float(times[-1]) + period_s, 20_001)
     turn = 2.0 * math.pi / period_s

@@ -1,0 +1,1 @@
+"""The default scenarios, to be read and copied."""
