@@ -85,8 +85,8 @@ def check_description(sdp: str) -> None:
 class Connection(ABC):
     """One connection in the making, and then open, of the library behind a transport.
 
-    It tells the transport through the two callbacks of its constructor: `opened(channel)` once, when its channel is open,
-    and `lost(reason)` when it will not open any more. From opening on, the channel itself reports the end.
+    It tells its session: `opened(channel)` once, when its channel is open, or `lost(reason)` when it will not open any
+    more. From opening on, the channel itself reports the end.
     """
 
     @abstractmethod

@@ -37,7 +37,7 @@ def ice_sockets(transport: AiortcTransport) -> Iterator[socket.socket]:
 async def test_twenty_connections_leave_no_task_socket_or_thread_behind() -> None:
     async with two_transports("aiortc") as transports:
         await connect(*transports)
-    before = (open_descriptors(), threading.active_count())
+    before, threads_before = open_descriptors(), threading.active_count()
     async with two_transports("aiortc") as (ours, theirs):
         for number in range(20):
             alice, bob = await connect(ours, theirs)
@@ -51,7 +51,9 @@ async def test_twenty_connections_leave_no_task_socket_or_thread_behind() -> Non
         # aioice's pacing of checks ends by itself within 20 ms.
         _, pending = await asyncio.wait(others, timeout=10)
         assert not pending
-    assert (open_descriptors(), threading.active_count()) == before
+    # Not equal: what an earlier test opened may have been closed meanwhile.
+    assert open_descriptors() <= before
+    assert threading.active_count() <= threads_before
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
@@ -68,7 +70,7 @@ async def test_connections_that_never_open_leave_nothing_behind_either() -> None
     if others:
         _, pending = await asyncio.wait(others, timeout=10)
         assert not pending
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 async def test_a_peer_that_dies_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
