@@ -195,7 +195,7 @@ class MeshWorld(World):
                     if self._attackers and node.number in self._attackers:
                         frames = self._attackers[node.number].frames(frames, peer.replica)
                     for frame in frames:
-                        self.network.send(pipe, frame)
+                        self.network.send(pipe, frame, len(frame))
             elif type(action) is not actions.Averaged:
                 self._perform(node, action)
         due = peer.deadline()

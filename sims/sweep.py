@@ -1,0 +1,289 @@
+"""Grids of scenarios: any keys times seeds, in parallel processes or on a Dask cluster, resumable cell by cell."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from meshlearn.errors import SettingsError
+from sims import plots, report, schema
+from sims.results import write_table
+from sims.scenario import Scenario
+from sims.simulation import simulate
+
+CELLS_MAX = 100_000
+MEASURES = ("accuracy", "accuracy_worst", "disagreement", "bytes", "steps")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep."""
+
+    settings: tuple[tuple[str, Any], ...]
+    seed: int
+    scenario: Scenario
+
+    @property
+    def name(self) -> str:
+        """The settings as a person reads them, without the seed."""
+        return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in self.settings) or self.scenario.name
+
+    @property
+    def digest(self) -> str:
+        """What the cell's file is called: a hash of the whole scenario."""
+        document = json.dumps(self.scenario.to_plain(), sort_keys=True)
+        return hashlib.sha256(document.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scenario, seeds, and the keys to vary with their values."""
+
+    name: str
+    base: Scenario
+    seeds: list[int]
+    grid: Mapping[str, list[Any]]
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Read a sweep's TOML file; raises SettingsError that names the line and the key."""
+        values, place = schema.load_toml(path)
+        unknown = next((key for key in values if key not in ("name", "scenario", "seeds", "grid", "set")), None)
+        if unknown is not None:
+            raise place.refuse((unknown,), "there is no such key; expected name, scenario, seeds, [set] or [grid]")
+        source = values.get("scenario")
+        if not isinstance(source, str):
+            raise place.refuse(("scenario",), "expected the name of a scenario or the path of its file")
+        seeds = values.get("seeds", 3)
+        if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
+            seeds = list(range(1, seeds + 1))
+        if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+            raise place.refuse(("seeds",), "expected how many seeds, or a list of them")
+        grid = values.get("grid", {})
+        for key, choices in grid.items():
+            if not isinstance(choices, list) or not choices:
+                raise place.refuse(("grid", key), f"expected a list of values, but it is {choices}")
+        nearby = path.parent / source
+        base = Scenario.load(nearby if nearby.exists() else source).changed(**values.get("set", {}))
+        plan = cls(values.get("name", path.stem), base, seeds, grid)
+        for key, choices in grid.items():
+            for choice in choices:
+                try:
+                    base.changed(**{key: choice})
+                except SettingsError as problem:
+                    raise place.refuse(("grid", key), str(problem).rstrip(".")) from None
+        return plan
+
+    def cells(self) -> list[Cell]:
+        """Return every cell, in a fixed order: seeds vary fastest."""
+        count = len(self.seeds) * math.prod(len(choices) for choices in self.grid.values())
+        if count > CELLS_MAX:
+            raise SettingsError(f"The sweep has {count:,} cells, and {CELLS_MAX:,} are the most.")
+        found = []
+        for values in itertools.product(*self.grid.values()):
+            settings = dict(zip(self.grid, values, strict=True))
+            for seed in self.seeds:
+                shown = tuple((key, _short(value)) for key, value in settings.items())
+                found.append(Cell(shown, seed, self.base.changed(**settings, seed=seed)))
+        return found
+
+
+def _short(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool) else json.dumps(value)
+
+
+def run_cell(plain: dict[str, Any]) -> dict[str, Any]:
+    """Run one cell, given as plain values so that any process can; return its summary and series."""
+    result = simulate(Scenario.from_plain(plain))
+    return {"summary": result.summary(), "series": result.series}
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    *,
+    processes: int = 0,
+    scheduler: str | None = None,
+    done: Callable[[int], None] | None = None,
+    pause: Callable[[], bool] | None = None,
+) -> list[tuple[Cell, dict[str, Any]]]:
+    """Run what is not yet in `folder`; return the finished cells in the plan's order, stopped early where `pause` says so.
+
+    The same results, cell by cell, whichever way: in `processes` processes of this machine (0: one a core) or on the workers of
+    a Dask `scheduler`.
+    """
+    cells = plan.cells()
+    store = folder / "cells"
+    store.mkdir(parents=True, exist_ok=True)
+    missing = [cell for cell in cells if not (store / f"{cell.digest}.json").exists()]
+    finished = len(cells) - len(missing)
+    if done is not None:
+        done(finished)
+    for cell, outcome in _outcomes(missing, processes, scheduler, pause):
+        _write_cell(store / f"{cell.digest}.json", outcome)
+        finished += 1
+        if done is not None:
+            done(finished)
+    found = []
+    for cell in cells:
+        path = store / f"{cell.digest}.json"
+        if path.exists():
+            found.append((cell, json.loads(path.read_text(encoding="utf-8"))))
+    return found
+
+
+def _write_cell(path: Path, outcome: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(outcome), encoding="utf-8")
+    partial.replace(path)
+
+
+def _outcomes(
+    cells: list[Cell], processes: int, scheduler: str | None, pause: Callable[[], bool] | None
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    if not cells:
+        return
+    if scheduler is not None:
+        yield from _on_dask(cells, scheduler, pause)
+        return
+    count = min(processes or os.cpu_count() or 1, len(cells))
+    if count == 1:
+        for cell in cells:
+            if pause is not None and pause():
+                return
+            yield cell, run_cell(cell.scenario.to_plain())
+        return
+    # A fresh interpreter a worker: nothing of this process leaks into a cell.
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        yield from _gathered(pool, cells, pause)
+
+
+def _gathered(pool: Executor, cells: list[Cell], pause: Callable[[], bool] | None) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    under_way: dict[Future[dict[str, Any]], Cell] = {pool.submit(run_cell, cell.scenario.to_plain()): cell for cell in cells}
+    while under_way:
+        ready, _ = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)
+        for future in ready:
+            yield under_way.pop(future), future.result()
+        if pause is not None and pause():
+            for future in under_way:
+                future.cancel()
+            under_way = {future: cell for future, cell in under_way.items() if not future.cancelled()}
+            pause = None
+
+
+def _on_dask(cells: list[Cell], scheduler: str, pause: Callable[[], bool] | None) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise SettingsError("A Dask scheduler needs the extra cluster: pip install 'meshlearn[cluster]'.") from None
+    try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, TimeoutError, ValueError) as problem:
+        raise SettingsError(f"There is no Dask scheduler at {scheduler}: {problem}.") from None
+    with client:
+        # A cell is pure: the same scenario gives the same result, so a worker that dies is made good by another.
+        futures = {client.submit(run_cell, cell.scenario.to_plain(), key=f"cell-{cell.digest}"): cell for cell in cells}
+        for future in as_completed(list(futures)):
+            yield futures[future], future.result()
+            if pause is not None and pause():
+                client.cancel(list(futures))
+                return
+
+
+Cells = list[tuple[Cell, dict[str, Any]]]
+
+
+def by_settings(cells: Cells) -> dict[str, list[dict[str, Any]]]:
+    """Return the outcomes of all seeds, by the settings' name."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for cell, outcome in cells:
+        groups.setdefault(cell.name, []).append(outcome)
+    return groups
+
+
+def summarise(plan: Plan, cells: Cells, folder: Path) -> list[dict[str, Any]]:
+    """Write table, figures and report of a sweep; return one row a setting, with means and 95 % confidence intervals."""
+    rows = []
+    groups = by_settings(cells)
+    for name, outcomes in groups.items():
+        row: dict[str, Any] = {"settings": name, "seeds": len(outcomes)}
+        for measure in MEASURES:
+            values = [_number(outcome["summary"].get(f"final_{measure}")) for outcome in outcomes]
+            row[measure] = plots.mean(values)
+            row[f"{measure}_interval"] = plots.interval(values)
+        rows.append(row)
+    _write(plan, groups, rows, cells, folder)
+    return rows
+
+
+def compared(plan: Plan, cells: Cells, folder: Path) -> list[dict[str, Any]]:
+    """Write table, figures and report of a comparison; return one row a method, at equal time and at equal bytes.
+
+    Equal bytes are those that the mesh (or, without it, the thriftiest method that sends at all) has sent by the end.
+    """
+    groups = by_settings(cells)
+    spent = {name: plots.mean([outcome["series"][-1]["bytes"] for outcome in outcomes]) for name, outcomes in groups.items()}
+    mesh = next((name for name in spent if name.endswith("mesh")), None)
+    budget = spent[mesh] if mesh is not None else min((count for count in spent.values() if count > 0), default=math.nan)
+    rows = []
+    for name, outcomes in groups.items():
+        finals = [_number(outcome["series"][-1]["accuracy"]) for outcome in outcomes]
+        equal = [accuracy_at(outcome["series"], budget) for outcome in outcomes]
+        rows.append(
+            {
+                "method": name.removeprefix("method "),
+                "seeds": len(outcomes),
+                "accuracy": plots.mean(finals),
+                "interval": plots.interval(finals),
+                "worst_peer": plots.mean([_number(outcome["series"][-1]["accuracy_worst"]) for outcome in outcomes]),
+                "megabytes": spent[name] / 1e6,
+                "accuracy_at_equal_bytes": plots.mean(equal),
+                "disagreement": plots.mean([_number(outcome["series"][-1]["disagreement"]) for outcome in outcomes]),
+            }
+        )
+    _write(plan, groups, rows, cells, folder)
+    return rows
+
+
+def accuracy_at(series: list[dict[str, float]], budget: float) -> float:
+    """Return the accuracy of the last row within so many bytes; NaN where the first one is over."""
+    found = math.nan
+    for row in series:
+        if row["bytes"] <= budget:
+            found = row["accuracy"]
+    return found
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _write(plan: Plan, groups: dict[str, list[dict[str, Any]]], rows: list[dict[str, Any]], cells: Cells, folder: Path) -> None:
+    write_table(folder / "table", rows)
+    write_table(folder / "cells", [{**dict(cell.settings), **outcome["summary"]} for cell, outcome in cells])
+    curves = {name.removeprefix("method "): [outcome["series"] for outcome in outcomes] for name, outcomes in groups.items()}
+    bands = "Means over the seeds with 95 % confidence intervals."
+    figures = {
+        "accuracy-over-time": (plots.comparison(curves, "time_s", "time / s"), bands),
+        "accuracy-over-bytes": (plots.comparison(curves, "bytes", "traffic of all peers / MB", 1e-6), bands),
+        "disagreement-over-time": (plots.comparison(curves, "time_s", "time / s", y_name="disagreement"), bands),
+    }
+    plots.write_figures({name: figure for name, (figure, _) in figures.items()}, folder / "plots")
+    head = list(rows[0]) if rows else []
+    table = report.table([name.replace("_", " ") for name in head], [[report.shown(row[name]) for name in head] for row in rows])
+    body = [
+        f"<p>{plan.base.name}: {plan.base.peers} peers, {plan.base.duration_s:g} s, seeds {', '.join(map(str, plan.seeds))}</p>",
+        table,
+        "<h2>Curves</h2>",
+        report.figures_grid(figures),
+    ]
+    report.write_page(plan.name, body, folder / "report.html")
