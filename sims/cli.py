@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from meshlearn.errors import SettingsError
-from sims import plots, report
+from sims import plots, report, sweeps
 from sims.results import Result
 from sims.scenario import DEFAULTS, METHODS, Scenario
 from sims.simulation import SNAPSHOT_EVERY_S, SNAPSHOT_FILE
@@ -87,14 +87,12 @@ def sweep(
 
     Example: meshlearn sweep sweep.toml --out results/sweep
     """
-    from sims import sweep as sweeping
-
-    plan = sweeping.Plan.load(grid)
+    plan = sweeps.Plan.load(grid)
     folder = out or Path("results") / plan.name
     console = Console()
     with Interruptible() as interrupted, progress_bar(console) as bar:
         task = bar.add_task(plan.name, total=len(plan.cells()))
-        cells = sweeping.run(
+        cells = sweeps.run(
             plan,
             folder,
             processes=processes,
@@ -102,7 +100,7 @@ def sweep(
             done=lambda count: bar.update(task, completed=count),
             pause=interrupted,
         )
-    rows = sweeping.summarise(plan, cells, folder)
+    rows = sweeps.summarise(plan, cells, folder)
     console.print(plain_table(f"{plan.name}: {len(cells)} of {len(plan.cells())} cells", rows))
     console.print(f"Report: {folder / 'report.html'}")
 
@@ -121,24 +119,20 @@ def compare(
 
     Example: meshlearn compare home-volunteers --methods mesh,federated-averaging,all-reduce --seeds 5
     """
-    from sims import sweep as sweeping
-
     base = varied(Scenario.load(scenario), peers, None, duration, None, change)
     names = [name.strip() for name in methods.split(",") if name.strip()]
     for name in names:
         if name not in METHODS:
             raise SettingsError(f'There is no method "{name}"; choose from {", ".join(METHODS)}.')
-    plan = sweeping.Plan(
-        f"{base.name}-compared", base, [base.seed + index for index in range(seeds)], {"run.method": list(names)}
-    )
+    plan = sweeps.Plan(f"{base.name}-compared", base, [base.seed + index for index in range(seeds)], {"run.method": list(names)})
     folder = out or Path("results") / plan.name
     console = Console()
     with Interruptible() as interrupted, progress_bar(console) as bar:
         task = bar.add_task(plan.name, total=len(plan.cells()))
-        cells = sweeping.run(
+        cells = sweeps.run(
             plan, folder, processes=processes, done=lambda count: bar.update(task, completed=count), pause=interrupted
         )
-    rows = sweeping.compared(plan, cells, folder)
+    rows = sweeps.compared(plan, cells, folder)
     console.print(plain_table(f"{base.name}: {base.peers} peers, {seeds} seeds, {base.duration_s:g} s", rows))
     console.print(f"Report: {folder / 'report.html'}")
 
@@ -172,12 +166,30 @@ def write_all(result: Result, folder: Path) -> None:
     report.write_report(result, folder / "report.html")
 
 
-SHOWN = (
-    ("time_s", "wall_s", "events", "trace_hash", "best_accuracy", "time_to_90_percent_of_best_s", "bytes_to_90_percent_of_best")
-    + ("final_accuracy", "final_accuracy_worst", "final_disagreement", "final_variance", "final_peers_online", "final_steps")
-    + ("final_bytes", "final_frames_lost", "final_exchanges_begun", "final_exchanges_accepted", "final_exchanges_retried")
-    + ("final_exchanges_resent", "final_exchanges_refused", "final_exchanges_abandoned", "final_links")
-)  # fmt: skip
+SHOWN = [
+    "time_s",
+    "wall_s",
+    "events",
+    "trace_hash",
+    "best_accuracy",
+    "time_to_90_percent_of_best_s",
+    "bytes_to_90_percent_of_best",
+    "final_accuracy",
+    "final_accuracy_worst",
+    "final_disagreement",
+    "final_variance",
+    "final_peers_online",
+    "final_steps",
+    "final_bytes",
+    "final_frames_lost",
+    "final_exchanges_begun",
+    "final_exchanges_accepted",
+    "final_exchanges_retried",
+    "final_exchanges_resent",
+    "final_exchanges_refused",
+    "final_exchanges_abandoned",
+    "final_links",
+]
 
 
 def summary_table(result: Result) -> Table:

@@ -77,7 +77,7 @@ class Baseline(World):
             self.network.frames_lost += 1
             return
         first = next((part for part in data if isinstance(part, np.ndarray)), None)
-        self.trace.add(self.clock.now, Op.DELIVER, receiver.number, 0 if first is None else zlib.crc32(first))
+        self.trace.add(self.clock.now, Op.DELIVER, receiver.number, 0 if first is None else zlib.crc32(first.tobytes()))
         receiver.bytes_in += HEADER_BYTES + (0 if first is None else first.nbytes)
         self.received(receiver, kind, sender, data)
 

@@ -71,8 +71,8 @@ class AdPsgd(Gossip):
 class PartitionedGossip(Gossip):
     """Gossip learning with partitioned models (Hegedus, Danner & Jelasity 2021).
 
-    At each tick a machine pushes one random part of its model to a random other, which merges it by age: the mean of both, weighted
-    by how many updates each has absorbed.
+    At each tick a machine pushes one random part of its model to a random other, which merges it by age: the mean of both,
+    weighted by how many updates each has absorbed.
     """
 
     def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
@@ -211,4 +211,5 @@ def eight_bits(values: Floats) -> Floats:
     scale = float(np.max(np.abs(values))) / 127.0
     if not scale or not math.isfinite(scale):
         return values.copy()
-    return np.rint(values / np.float32(scale)) * np.float32(scale)
+    levels: Floats = np.rint(values / np.float32(scale)) * np.float32(scale)
+    return levels

@@ -15,7 +15,7 @@ from sims.topology import random_regular, ring
 
 
 class GraphMethod(Baseline):
-    """Iterations on a ring or a random regular graph; a neighbour that is silent for link_timeout_s is left out of an iteration."""
+    """Iterations on a ring or a random regular graph; who is silent for link_timeout_s is left out of an iteration."""
 
     def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
         super().__init__(scenario, batched=batched)

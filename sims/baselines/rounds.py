@@ -16,8 +16,8 @@ from sims.tasks import Floats
 class AllReduce(Baseline):
     """Synchronous SGD with a ring all-reduce of the gradients at every step (Patarasuk & Yuan 2009).
 
-    A round is as long as the slowest step, and then 2 (n - 1) stages as long as the slowest link of the ring. Where a machine leaves
-    in between, the round is void, and the others notice at once (goodbye) or after link_timeout_s. The time of the stages is
+    A round is as long as the slowest step, and then 2 (n - 1) stages as long as the slowest link of the ring. Where a machine
+    leaves in between, the round is void, and the others notice at once (goodbye) or after link_timeout_s. The time of the stages is
     computed and not simulated message by message; their bytes are counted.
     """
 
@@ -125,8 +125,8 @@ class AllReduce(Baseline):
 class NoLoCo(Baseline):
     """No-all-reduce low communication training (Kolehmainen, Blagoev, Donaghy, Ersoy & Nies 2025).
 
-    After `local_steps` inner steps a machine meets another that is through too, at random. Both exchange what their inner steps moved
-    and their slow weights, and take an outer step with Nesterov-like momentum 0.5, rate 0.7, and pull 1.0 towards the pair's mean.
+    After `local_steps` inner steps a machine meets another that is through too, at random. Both exchange what their inner steps
+    moved and their slow weights, and take an outer step with momentum 0.5, rate 0.7, and a pull of 1.0 to the pair's mean.
     """
 
     MOMENTUM, RATE, PULL = np.float32(0.5), np.float32(0.7), np.float32(1.0)

@@ -182,7 +182,7 @@ class TaskQueue(ServerMethod):
 
 
 class FederatedAveraging(ServerMethod):
-    """Rounds of `local_steps` steps at a tenth of the clients, at least one (FedAvg: McMahan, Moore, Ramage, Hampson & Arcas 2017).
+    """Rounds of `local_steps` steps at a tenth of the clients (FedAvg: McMahan, Moore, Ramage, Hampson & Arcas 2017).
 
     The server waits `round_s` and averages what has come, weighted by examples.
     """

@@ -182,17 +182,18 @@ def _gathered(pool: Executor, cells: list[Cell], pause: Callable[[], bool] | Non
 
 def _on_dask(cells: list[Cell], scheduler: str, pause: Callable[[], bool] | None) -> Iterator[tuple[Cell, dict[str, Any]]]:
     try:
-        from distributed import Client, as_completed
+        import distributed
     except ImportError:
         raise SettingsError("A Dask scheduler needs the extra cluster: pip install 'meshlearn[cluster]'.") from None
+    dask: Any = distributed
     try:
-        client = Client(scheduler, timeout="10s")
+        client = dask.Client(scheduler, timeout="10s")
     except (OSError, TimeoutError, ValueError) as problem:
         raise SettingsError(f"There is no Dask scheduler at {scheduler}: {problem}.") from None
     with client:
         # A cell is pure: the same scenario gives the same result, so a worker that dies is made good by another.
         futures = {client.submit(run_cell, cell.scenario.to_plain(), key=f"cell-{cell.digest}"): cell for cell in cells}
-        for future in as_completed(list(futures)):
+        for future in dask.as_completed(list(futures)):
             yield futures[future], future.result()
             if pause is not None and pause():
                 client.cancel(list(futures))
