@@ -81,7 +81,8 @@ class _Socket:
 class SignalingServer:
     """One server. ``await start()``, then ``await stop()``; :func:`signaling.server.serve` does both.
 
-    `clock` gives seconds that never run backwards; `rng` draws the samples of peers.
+    `sockets_max` bounds the TCP connections of any kind: twice the WebSockets unless it is given. `clock` gives
+    seconds that never run backwards; `rng` draws the samples of peers.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class SignalingServer:
         trust_proxy: bool = False,
         connections_max: int = CONNECTIONS_MAX,
         connections_per_address_max: int = CONNECTIONS_PER_ADDRESS_MAX,
+        sockets_max: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         page_directory: Path = PAGE_DIRECTORY,
@@ -108,12 +110,12 @@ class SignalingServer:
         self._clock = clock
         self._connections = itertools.count(1)
         self._sockets: dict[int, _Socket] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.Task[None] | None = None
         self._listener: asyncio.Server | None = None
         self._guard: Guard | None = None
-        self._sockets_max = SOCKETS_FACTOR * connections_max
+        self._sockets_max = SOCKETS_FACTOR * connections_max if sockets_max is None else sockets_max
         self._address_sockets_max = SOCKETS_FACTOR * connections_per_address_max
         self._stopping = False
         self._runner = web.AppRunner(
@@ -160,8 +162,8 @@ class SignalingServer:
         for connection in list(self._sockets):
             self._close(connection, GOING_AWAY, "the server stops")
         if self._closing:
-            await asyncio.wait(self._closing, timeout=STOP_S)
-        for task in list(self._closing):
+            await asyncio.wait(list(self._closing.values()), timeout=STOP_S)
+        for task in list(self._closing.values()):
             task.cancel()
         await self._runner.cleanup()
 
@@ -226,6 +228,10 @@ class SignalingServer:
         finally:
             self._sockets.pop(connection, None)
             await self._handle(Disconnected(connection))
+            # Returning would let aiohttp close with 1000 what is being closed with a code that tells why.
+            closing = self._closing.get(connection)
+            if closing is not None:
+                await asyncio.wait([closing])
         return ws
 
     async def _receive(self, connection: int, ws: web.WebSocketResponse) -> None:
@@ -323,8 +329,8 @@ class SignalingServer:
         socket = self._sockets.pop(connection, None)
         if socket is not None:
             task = asyncio.create_task(_close_socket(socket, code, reason))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._closing[connection] = task
+            task.add_done_callback(lambda _: self._closing.pop(connection, None))
 
     def _cut(self, connection: int, why: str) -> None:
         """End a connection that does not read: a closing handshake would only wait behind what it has not read."""

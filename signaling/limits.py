@@ -83,7 +83,7 @@ HEARTBEAT_SWEEP_S: Final = 5.0
 SEND_QUEUE_BYTES_MAX: Final = 128 * KIB
 # How long a closing handshake may take, and how long a stop waits for all of them together.
 CLOSE_S: Final = 2.0
-STOP_S: Final = 1.0
+STOP_S: Final = 0.5
 # A keep-alive HTTP connection without a request, and one that dribbles its first request.
 KEEPALIVE_S: Final = 30.0
 

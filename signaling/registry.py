@@ -99,9 +99,10 @@ def create_run(state_dir: Path, manifest: Mapping[str, Any], initial: bytes, sha
     }
     facts = read_manifest(complete)
     try:
-        text = strict_json.dumps(complete).encode("ascii")
+        text = strict_json.dumps(complete)
+        strict_json.loads_file(text)
     except (TypeError, ValueError) as error:
-        raise RunError(f"The manifest cannot be written as JSON: {error}.") from None
+        raise RunError(f"The manifest is no JSON that can be read again: it {error}.") from None
     if len(text) > MANIFEST_BYTES_MAX:
         raise RunError(f"The manifest is larger than {MANIFEST_BYTES_MAX} bytes; use fewer, larger shards.")
     created = CreatedRun(run, to_base64url(secrets.token_bytes(16)), to_base64url(secrets.token_bytes(16)))
@@ -119,7 +120,7 @@ def create_run(state_dir: Path, manifest: Mapping[str, Any], initial: bytes, sha
     with storage(runs / run):
         try:
             unfinished.mkdir()
-            write_new(unfinished / MANIFEST, text)
+            write_new(unfinished / MANIFEST, text.encode("ascii"))
             write_new(unfinished / INITIAL, initial)
             write_new(unfinished / SECRETS, strict_json.dumps(tokens).encode("ascii"), mode=0o600)
             write_new(unfinished / STATUS, strict_json.dumps({"state": "open", "reason": ""}).encode("ascii"))

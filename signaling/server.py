@@ -47,10 +47,16 @@ async def serve(
 
     PortInUseError where the address cannot be listened on, StorageError where `state_dir` cannot be used.
     """
+    sockets_max = _allow_files(SOCKETS_FACTOR * connections_max + _OTHER_FILES) - _OTHER_FILES
+    if sockets_max < connections_max:
+        _log.warning("Only %d connections can be open: raise the limit of open files (ulimit -n).", sockets_max)
     server = SignalingServer(
-        Registry(state_dir), ice_servers=ice_servers, trust_proxy=trust_proxy, connections_max=connections_max
+        Registry(state_dir),
+        ice_servers=ice_servers,
+        trust_proxy=trust_proxy,
+        connections_max=connections_max,
+        sockets_max=sockets_max,
     )
-    _allow_files(SOCKETS_FACTOR * connections_max + _OTHER_FILES)
     bound = await server.start(host, port)
     try:
         if stop is not None:
@@ -137,19 +143,18 @@ def _signals() -> Iterator[asyncio.Event]:
                 loop.remove_signal_handler(number)
 
 
-def _allow_files(wanted: int) -> None:
-    """Raise this process' limit of open files as far as it may go; a socket is a file."""
+def _allow_files(wanted: int) -> int:
+    """Raise this process' limit of open files towards `wanted`, as far as it may go; give how many it allows of them."""
     if sys.platform == "win32":
-        return
+        return wanted
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted or soft == resource.RLIM_INFINITY:
-        return
+        return wanted
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     except (ValueError, OSError):
-        allowed = soft
-    if allowed < wanted:
-        _log.warning("Only %d files may be open, %d would be needed for all connections (ulimit -n).", allowed, wanted)
+        return soft
+    return max(soft, allowed)

@@ -128,10 +128,13 @@ class Site:
         self.session = session
         self.clock = clock
         self.url = f"http://127.0.0.1:{port}"
+        # A client that nobody holds would be closed by the garbage collector.
+        self.clients: list[Client] = []
 
     async def connect(self, key: Ed25519PrivateKey | None = None, **options: Any) -> Client:
         ws = await self.session.ws_connect(f"{self.url}/ws", **options)
-        return Client(ws, key or Ed25519PrivateKey.generate())
+        self.clients.append(Client(ws, key or Ed25519PrivateKey.generate()))
+        return self.clients[-1]
 
     async def joined(self, run: CreatedRun, *, owner: bool = False, key: Ed25519PrivateKey | None = None) -> Client:
         client = await self.connect(key)
