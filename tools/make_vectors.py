@@ -13,6 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import vectors_transcripts
 import vectors_wire
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "tests" / "vectors"
@@ -20,7 +21,7 @@ DIRECTORY = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 
 def files() -> dict[str, dict[str, Any]]:
     """Return the content of each file by its name."""
-    return vectors_wire.files()
+    return vectors_wire.files() | vectors_transcripts.files()
 
 
 def rendered(content: dict[str, Any]) -> str:

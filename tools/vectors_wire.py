@@ -169,7 +169,9 @@ def codec_cases() -> list[Case]:
     cases: list[Case] = []
     for number, (name, (values, why)) in enumerate(_slices().items()):
         for codec in Codec:
-            if len(values) == 2100 and codec in {Codec.FLOAT32, Codec.FLOAT16}:
+            if len(values) > 1000 and codec in {Codec.FLOAT32, Codec.FLOAT16}:
+                continue
+            if len(values) > 2000 and codec is Codec.DYNAMIC8:
                 continue
             far = float(np.abs(values).max()) * 0.01 or 1e-3
             title = f"{codec.name.lower()}, {name}"

@@ -80,6 +80,7 @@ class Peer:
         self._housekeeping_at = math.inf
         self._heartbeat_at = math.inf
         self._exchange_at = math.inf
+        self._now = now
         self._rate_at = now
         self._rate_samples = 0
         self._samples_per_second = 0.0
@@ -108,6 +109,8 @@ class Peer:
         """Take in an event at time `now`; return what the driver is to do, in order."""
         if self._left:
             return []
+        # A clock that was set back stands still until it has caught up.
+        self._now = now = max(now, self._now)
         match event:
             case events.Received():
                 self._received(event, now)
