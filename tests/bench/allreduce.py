@@ -1,12 +1,13 @@
 """Synchronous all-reduce of float32 gradients over a ring of TCP sockets: what a mesh without gossip would do.
 
-Run as `python -m tests.bench.allreduce RANK RANKS PORT GOAL STEPS_MAX BATCH SEED`: process RANK listens on PORT + RANK, and connects to the next.
-Rank 0 prints one JSON line at its end. Reduce-scatter and all-gather as in Patarasuk & Yuan (2009): each process sends
+Run as `python -m tests.bench.allreduce RANK RANKS PORT GOAL STEPS_MAX BATCH SEED`: process RANK listens on PORT + RANK, and
+connects to the next. Rank 0 prints one JSON line at its end. Reduce-scatter and all-gather as in Patarasuk & Yuan (2009): each process sends
 2 (n - 1) / n of the vector a step.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import sys
@@ -65,7 +66,7 @@ class Ring:
     def mean(self, vector: np.ndarray) -> None:
         """Replace the vector by its mean over the ring."""
         edges = np.linspace(0, len(vector), self.ranks + 1).astype(int)
-        parts = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(edges)]
         for step in range(self.ranks - 1):
             out, into = parts[(self.rank - step) % self.ranks], parts[(self.rank - step - 1) % self.ranks]
             part = np.empty(into.stop - into.start, np.float32)

@@ -43,13 +43,12 @@ class Variant:
     share_min: float | None = None
 
 
-# To measure the whole stack, add a Traffic to goodput_link.TRAFFIC and here:
-# Variant("meshlearn over aiortc", "aiortc", "uvloop", 32, 2, None, "exchanges", "channel over aiortc, uvloop", 0.8)
 VARIANTS: Final[tuple[Variant, ...]] = (
     Variant("raw TCP, uvloop", "tcp", "uvloop", 512, 64, 1_985),
     Variant("bare aiortc, uvloop", "bare aiortc", "uvloop", 24, 2, 16.5),
     Variant("channel over aiortc, asyncio", "aiortc", "asyncio", 12, 2, 7),
     Variant("channel over aiortc, uvloop", "aiortc", "uvloop", 24, 2, 16.5, part_of="bare aiortc, uvloop", share_min=0.9),
+    Variant("meshlearn over aiortc, uvloop", "aiortc", "uvloop", 24, 2, None, "slices", "bare aiortc, uvloop", 0.8),
     Variant(
         "channel over wrtc, uvloop",
         "wrtc",

@@ -50,7 +50,19 @@ def peer_megabytes(exchanges: int) -> tuple[float, dict[str, Any]]:
         try:
             assert server.stdout is not None
             url = json.loads(server.stdout.readline())["url"]
-            new = [sys.executable, "-m", "meshlearn", "new", "--model", str(model), "--state", f"{folder}/state", "--url", url, "--json"]
+            new = [
+                sys.executable,
+                "-m",
+                "meshlearn",
+                "new",
+                "--model",
+                str(model),
+                "--state",
+                f"{folder}/state",
+                "--url",
+                url,
+                "--json",
+            ]
             link = json.loads(subprocess.run(new, capture_output=True, check=True, cwd=ROOT).stdout)["join"]
             for number in range(2):
                 pace = ("--steps-per-second", "20", "--cache", f"{folder}/cache", "--json")
@@ -103,7 +115,12 @@ def run(short: bool) -> list[Figure]:
     opened, kilobytes = asyncio.run(hold_links(wanted))
     return [
         Figure(
-            "peak memory of a peer, 1 M parameters", megabytes, "MB", 150.0, "lower", f"{status['exchanges_accepted']} slices averaged"
+            "peak memory of a peer, 1 M parameters",
+            megabytes,
+            "MB",
+            150.0,
+            "lower",
+            f"{status['exchanges_accepted']} slices averaged",
         ),
         Figure("links held by one process", opened, "links", wanted, "higher", "links asked for; a view has 8 to 16"),
         Figure("memory of one end of a link", kilobytes, "kB", None, "lower", "160 KiB a connection"),

@@ -1,4 +1,4 @@
-"""One whole run: time and bytes to 93 % on the digits, four gossiping processes against four that all-reduce float32 each step."""
+"""One whole run: time and bytes to 93 % on the digits, four gossiping processes against four that all-reduce float32."""
 
 from __future__ import annotations
 
@@ -59,7 +59,12 @@ def run_mesh(goal: float, step_limit: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         options = ["--json", "--out", folder, "--steps-per-second", "0", "--goal", str(goal), "--step-limit", str(step_limit)]
         done = subprocess.run(
-            [sys.executable, "-m", "meshlearn", "demo", *options], capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, check=True
+            [sys.executable, "-m", "meshlearn", "demo", *options],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            check=True,
         )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     points = [line for line in lines if line["event"] == "evaluation"]
@@ -75,7 +80,9 @@ def run(short: bool) -> list[Figure]:
     bytes_ratio = mesh["bytes"] / synchronous["bytes"]
     time_ratio = mesh["time_s"] / synchronous["seconds"]
     per_step = (mesh["bytes"] / max(1, mesh["steps"])) / (synchronous["bytes"] / (synchronous["steps"] * PEERS))
-    against = f"all-reduce float32: {synchronous['seconds']:.2f} s, {synchronous['bytes'] / 1e6:.0f} MB, {synchronous['accuracy']:.1%}"
+    against = (
+        f"all-reduce float32: {synchronous['seconds']:.2f} s, {synchronous['bytes'] / 1e6:.0f} MB, {synchronous['accuracy']:.1%}"
+    )
     return [
         Figure(f"bytes to {goal:.0%}, mesh / all-reduce", bytes_ratio, "x", 1.0, "lower", against),
         Figure("bytes a gradient step, mesh / all-reduce", per_step, "x", 1.0, "lower", against),

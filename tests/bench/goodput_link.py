@@ -25,6 +25,7 @@ from meshlearn.runtime.aiortc_channel import AiortcTransport, set_up_gathering
 from meshlearn.runtime.channel import BUFFERED_BYTES_HIGH, FRAME_BYTES_MAX, Channel
 from meshlearn.runtime.transport import BaseTransport
 from meshlearn.runtime.wrtc_channel import WrtcTransport
+from tests.bench.goodput_slices import Slices
 
 _FRAME: Final = bytes(range(256)) * (FRAME_BYTES_MAX // 256)
 
@@ -66,8 +67,8 @@ class Frames:
         return channel.bytes_in
 
 
-# One more entry here (and a variant in bench_goodput) measures what a layer above the channel makes of it.
-TRAFFIC: Final[dict[str, Callable[[], Traffic]]] = {"frames": Frames}
+# A variant in bench_goodput measures what a layer above the channel makes of it.
+TRAFFIC: Final[dict[str, Callable[[], Traffic]]] = {"frames": Frames, "slices": Slices}
 
 
 class Carrier(ABC):
