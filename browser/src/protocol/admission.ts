@@ -2,18 +2,22 @@
  * What an incoming slice must pass before it is applied, after its size, shape and checksum: finite, norm, clip.
  *
  * Neither a norm rule nor clipping alone holds against all attacks that were tried (scaled, flipped, noisy and mislabelled
- * peers). Norms are sums in float64 here and in float32 in Python: that can only matter at the edge of a clip.
+ * peers).
  */
 
 import { PayloadRefused } from "../errors.ts";
 import { squareSum } from "../wire/codec.ts";
-import type { Contribution } from "./averaging.ts";
+import { AGE_SLACK, type Contribution } from "./averaging.ts";
 
 export const HISTORY = 15;
 
-/** The Euclidean norm; infinite or NaN where a value is, or where the square overflows float32. */
+/**
+ * The Euclidean norm; infinite or NaN where a value is, or where it leaves float32.
+ *
+ * Summed in float64, in any order, and rounded to float32, so that every machine comes to the same.
+ */
 export function norm(values: Float32Array): number {
-  return Math.sqrt(Math.fround(squareSum(values)));
+  return Math.fround(Math.sqrt(squareSum(values)));
 }
 
 export interface Admitted {
@@ -45,6 +49,16 @@ export class Admission {
     return this.#clipFactor * median || Number.POSITIVE_INFINITY;
   }
 
+  #clipOf(own: Contribution): number {
+    const clip = this.clipNorm;
+    if (clip === Number.POSITIVE_INFINITY && own.age > AGE_SLACK) {
+      // A slice that has been trained or pulled cannot be far from the others'; a young one can, when a fast machine meets a
+      // slow one in the first second of a run.
+      return norm(own.values) / this.#clipFactor || Number.POSITIVE_INFINITY;
+    }
+    return clip;
+  }
+
   /**
    * The change to apply (`change` itself, cut where it must be), its norm, and whether it was clipped.
    *
@@ -59,8 +73,8 @@ export class Admission {
         "a slice with a value that is not finite, or with a norm that is not, was sent",
       );
     }
-    const clip = this.clipNorm;
-    if (partnerNorm > this.#normFactor * norm(own.values) + clip) {
+    const clip = this.#clipOf(own);
+    if (partnerNorm > clip && partnerNorm > this.#normFactor * norm(own.values) + clip) {
       throw new PayloadRefused(
         `a slice of norm ${partnerNorm.toPrecision(3)} is out of proportion to the own one`,
       );

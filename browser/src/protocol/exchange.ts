@@ -7,14 +7,22 @@
  */
 
 import { ChecksumMismatch, PayloadRefused } from "../errors.ts";
-import { Codec, isModular, type SliceCodec } from "../wire/codec.ts";
+import { Codec, type Encoded, isModular, type SliceCodec } from "../wire/codec.ts";
 import type { Generator } from "../wire/generator.ts";
 import { type ExchangeReply, type ExchangeRequest, MessageType, Status } from "../wire/messages.ts";
 import { blockDistances, ditherOffset } from "../wire/quantise.ts";
 import { Admission, type Admitted } from "./admission.ts";
 import { type AveragingRule, believedAge, type Contribution } from "./averaging.ts";
 import type { PeerConfig } from "./config.ts";
-import { type Counters, compareKeys, type ExchangeKey, type Link, type Outstanding } from "./link.ts";
+import {
+  type Counters,
+  compareKeys,
+  type ExchangeKey,
+  type Link,
+  type Outstanding,
+  REQUESTS_BURST,
+  REQUESTS_PER_INTERVAL,
+} from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import { Disagreement } from "./ranges.ts";
 import type { Replica } from "./replica.ts";
@@ -48,6 +56,8 @@ export class Exchanges {
   readonly #idHigh: number;
   #nextIdLow = 1;
   readonly tokens: TokenAccount;
+  /** Whether an own slice could not be sent: training has made values that are not finite, or immense. */
+  diverged = false;
 
   constructor({ config, replica, rule, generator, slices, outbox, counters }: ExchangesParts) {
     this.#config = config;
@@ -69,31 +79,51 @@ export class Exchanges {
    * Draws one word for the token account; where an exchange begins, one for the link and one for the slice.
    */
   tick(links: readonly Link[], now: number): void {
-    if (!this.#rule.exchanges || !this.tokens.tick(this.#generator)) {
+    if (!this.tokens.tick(this.#generator)) {
       return;
     }
     const link = links[this.#generator.below(links.length)];
     const sliceIndex = this.#generator.below(this.#replica.sliceCount);
-    this.tokens.spend();
     const key = { idHigh: this.#idHigh, idLow: this.#nextIdLow, attempt: 0 };
-    this.#nextIdLow = (this.#nextIdLow + 1) >>> 0;
-    this.#counters.exchangesBegun += 1;
-    this.#request(link, key, sliceIndex, now);
+    if (this.#request(link, key, sliceIndex, now)) {
+      this.tokens.spend();
+      this.#nextIdLow = (this.#nextIdLow + 1) >>> 0;
+      this.#counters.exchangesBegun += 1;
+    }
   }
 
-  #request(link: Link, { idHigh, idLow, attempt }: ExchangeKey, sliceIndex: number, now: number): void {
+  /** Send a request; return false where the own slice cannot be sent. */
+  #request(link: Link, { idHigh, idLow, attempt }: ExchangeKey, sliceIndex: number, now: number): boolean {
     const values = this.#replica.displacement(sliceIndex);
     const count = values.length;
     const codec = this.#codecOfAttempt(attempt, sliceIndex, count);
     const reach = isModular(codec) ? this.#disagreement.reach(sliceIndex, count, codec, attempt > 0) : null;
     const offset = ditherOffset(idHigh, idLow, 2 * attempt);
-    const { payload, compressed, checksum, rounded } = this.#slices.encode(codec, values, offset, reach);
+    const encoded = this.#encoded(codec, values, offset, reach);
+    if (encoded === null) {
+      return false;
+    }
+    const { payload, compressed, checksum, rounded } = encoded;
     const age = this.#replica.age(sliceIndex);
     const fields = { idHigh, idLow, attempt, codec, sliceIndex, age };
     const type = MessageType.EXCHANGE_REQUEST;
     const message = this.#outbox.encode({ type, ...fields, count, checksum, compressed, payload });
     link.outstanding = { ...fields, rounded, message, sentAt: now, resends: 0 };
     this.#outbox.sendBytes(link, message);
+    return true;
+  }
+
+  /** The own slice, encoded; null, and this peer has diverged, where it cannot be sent. */
+  #encoded(codec: Codec, values: Float32Array, offset: number, reach: Float32Array | null): Encoded | null {
+    try {
+      return this.#slices.encode(codec, values, offset, reach);
+    } catch (error) {
+      if (!(error instanceof PayloadRefused)) {
+        throw error;
+      }
+      this.diverged = true;
+      return null;
+    }
   }
 
   /** First the run's codec, then (after a wrong decode, wider) 8 bits, then no reference at all. */
@@ -113,7 +143,7 @@ export class Exchanges {
    *
    * Raises PayloadRefused or ChecksumMismatch where the payload is wrong in itself; nothing is changed or sent then.
    */
-  serve(link: Link, request: ExchangeRequest, ready: boolean): void {
+  serve(link: Link, request: ExchangeRequest, ready: boolean, now: number): void {
     const { sliceIndex } = request;
     this.#checkShape(sliceIndex, request.count);
     if (link.served !== null) {
@@ -126,11 +156,11 @@ export class Exchanges {
         return;
       }
     }
-    if (!ready || !this.#rule.exchanges) {
+    if (!ready) {
       this.#decline(link, request, Status.NOT_READY);
       return;
     }
-    if (link.congested) {
+    if (!this.#mayAsk(link, now) || link.congested) {
       this.#decline(link, request, Status.BUSY);
       return;
     }
@@ -159,17 +189,30 @@ export class Exchanges {
     this.#answer(link, request, own, partner);
   }
 
+  /** Take one request off the link's allowance, so that nobody wins more influence by asking more often than others do. */
+  #mayAsk(link: Link, now: number): boolean {
+    const regained = ((now - link.allowanceAt) / this.#config.exchangeIntervalS) * REQUESTS_PER_INTERVAL;
+    link.allowance = Math.min(REQUESTS_BURST, link.allowance + Math.max(0, regained));
+    link.allowanceAt = now;
+    if (link.allowance < 1) {
+      return false;
+    }
+    link.allowance -= 1;
+    return true;
+  }
+
   #answer(link: Link, request: ExchangeRequest, own: Float32Array, partner: Float32Array): void {
     const { idHigh, idLow, attempt, sliceIndex, count } = request;
     const distance = blockDistances(own, partner);
     const codec = this.#config.codec;
     // The reference of the answer is `partner`, to the bit: the distance is known, and no slack is needed.
-    const { payload, compressed, checksum, rounded } = this.#slices.encode(
-      codec,
-      own,
-      ditherOffset(idHigh, idLow, 2 * attempt + 1),
-      isModular(codec) ? distance : null,
-    );
+    const offset = ditherOffset(idHigh, idLow, 2 * attempt + 1);
+    const encoded = this.#encoded(codec, own, offset, isModular(codec) ? distance : null);
+    if (encoded === null) {
+      this.#decline(link, request, Status.NOT_READY);
+      return;
+    }
+    const { payload, compressed, checksum, rounded } = encoded;
     const age = this.#replica.age(sliceIndex);
     const mine = { values: rounded, age };
     const theirs = { values: partner, age: believedAge(age, request.age) };
@@ -265,8 +308,20 @@ export class Exchanges {
       this.#counters.exchangesAbandoned += 1;
       return;
     }
-    this.#counters.exchangesRetried += 1;
-    this.#request(link, { idHigh: begun.idHigh, idLow: begun.idLow, attempt }, begun.sliceIndex, now);
+    const key = { idHigh: begun.idHigh, idLow: begun.idLow, attempt };
+    if (this.#request(link, key, begun.sliceIndex, now)) {
+      this.#counters.exchangesRetried += 1;
+    } else {
+      this.#counters.exchangesAbandoned += 1;
+    }
+  }
+
+  /** Give up the exchange that is outstanding on the link, if there is one. */
+  abandon(link: Link): void {
+    if (link.outstanding !== null) {
+      link.outstanding = null;
+      this.#counters.exchangesAbandoned += 1;
+    }
   }
 
   /** Average, judge and apply; return false where the partner's slice was not admitted. */
@@ -315,8 +370,7 @@ export class Exchanges {
       return;
     }
     if (begun.resends >= this.#config.exchangeResendsMax) {
-      link.outstanding = null;
-      this.#counters.exchangesAbandoned += 1;
+      this.abandon(link);
       return;
     }
     begun.resends += 1;

@@ -5,6 +5,13 @@ import { Reassembler } from "../wire/frames.ts";
 import { PeerKind } from "../wire/messages.ts";
 import type { PeerId } from "./config.ts";
 
+/**
+ * A peer begins one exchange an interval, over all of its links: a link that brings many more would outvote the others in the
+ * recent median that bounds a change. A quarter more, and five at once, leaves room for jitter and retries.
+ */
+export const REQUESTS_PER_INTERVAL = 1.25;
+export const REQUESTS_BURST = 5;
+
 /** An exchange id is two 32-bit halves; the attempt counts from 0. */
 export interface ExchangeKey {
   readonly idHigh: number;
@@ -52,6 +59,9 @@ export class Link {
   roundTripS: number | null = null;
   congested = false;
   offences = 0;
+  /** Requests that the other side may make now. */
+  allowance = REQUESTS_BURST;
+  allowanceAt: number;
   messagesSent = 0;
   readonly reassembler = new Reassembler();
   outstanding: Outstanding | null = null;
@@ -63,6 +73,7 @@ export class Link {
     this.outgoing = outgoing;
     this.heardAt = now;
     this.echoAt = now;
+    this.allowanceAt = now;
   }
 
   /** Whether an exchange may be begun on the link now. */

@@ -11,7 +11,15 @@ import { fromBase64url, toBase64url } from "../wire/base64url.ts";
 import { CODECS, type SliceCodec } from "../wire/codec.ts";
 import type { Generator } from "../wire/generator.ts";
 import { PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN } from "../wire/limits.ts";
-import { decode, type Heartbeat, type Hello, type Message, MessageType, Reason } from "../wire/messages.ts";
+import {
+  decode,
+  type Goodbye,
+  type Heartbeat,
+  type Hello,
+  type Message,
+  MessageType,
+  Reason,
+} from "../wire/messages.ts";
 import type { Action } from "./actions.ts";
 import type { AveragingRule } from "./averaging.ts";
 import { linksMax, PEER_ID_BYTES, type PeerConfig, trains } from "./config.ts";
@@ -27,6 +35,8 @@ export const HOUSEKEEPING_S = 1;
 /** An offence is forgiven after ten seconds. */
 const FORGIVEN_A_SECOND = 0.1;
 const WORD = 0xffffffff;
+/** After any other Goodbye the two leave each other alone for a while. */
+const NO_FAILURE: readonly Reason[] = [Reason.LEAVING, Reason.DUPLICATE];
 const NEVER = Number.POSITIVE_INFINITY;
 
 export interface PeerParts {
@@ -59,6 +69,7 @@ export class Peer {
   #housekeepingAt = NEVER;
   #heartbeatAt = NEVER;
   #exchangeAt = NEVER;
+  #now: number;
   #rateAt: number;
   #rateSamples = 0;
   #samplesPerSecond = 0;
@@ -74,6 +85,7 @@ export class Peer {
     const shared = { config, replica, generator, slices, outbox: this.#outbox, counters: this.counters };
     this.#exchanges = new Exchanges({ ...shared, rule });
     this.#pulling = new Pulling(shared);
+    this.#now = now;
     this.#rateAt = now;
   }
 
@@ -98,11 +110,14 @@ export class Peer {
     return due === NEVER ? null : due;
   }
 
-  /** Take in an event at time `now`; return what the driver is to do, in order. */
-  handle(event: Event, now: number): Action[] {
+  /** Take in an event at a time (seconds); return what the driver is to do, in order. */
+  handle(event: Event, time: number): Action[] {
     if (this.#left) {
       return [];
     }
+    // A clock that was set back stands still until it has caught up.
+    const now = Math.max(time, this.#now);
+    this.#now = now;
     switch (event.type) {
       case "received":
         this.#received(event, now);
@@ -192,7 +207,8 @@ export class Peer {
         link.heardAt = now;
       }
     }
-    const beat = now >= this.#heartbeatAt;
+    // The housekeeping nearest to the time: with float64 clocks the second second may come a hair early.
+    const beat = now >= this.#heartbeatAt - HOUSEKEEPING_S / 2;
     if (beat) {
       this.#heartbeatAt = now + this.config.heartbeatIntervalS;
       this.#measureRate(now);
@@ -205,9 +221,8 @@ export class Peer {
       this.#askForIntroductions(now);
     }
     this.#settle(now);
-    if (this.#ready && trains(this.config) && this.#pulling.stale([...this.links.values()], now)) {
-      this.#ready = false;
-      this.#exchangeAt = NEVER;
+    if (this.#averages && this.#ready && (this.#exchanges.diverged || this.#pulling.stale(this.links))) {
+      this.#pullAgain(now);
     }
     this.#pulling.keepOn(this.links, now);
     this.#finishPull(now);
@@ -245,7 +260,12 @@ export class Peer {
     if (this.#ready || this.#pulling.active || this.#startedAt === NEVER) {
       return;
     }
-    if (this.#pulling.begin(this.links.values(), now)) {
+    if (trains(this.config) && !this.rule.exchanges) {
+      // Whoever trains alone takes nobody's model.
+      this.#becomeReady(false, now);
+      return;
+    }
+    if (this.#pulling.begin(this.links, now)) {
       return;
     }
     const allGreeted = [...this.links.values()].every((link) => link.greeted);
@@ -255,17 +275,35 @@ export class Peer {
     }
   }
 
+  get #averages(): boolean {
+    return trains(this.config) && this.rule.exchanges;
+  }
+
+  #pullAgain(now: number): void {
+    if (!this.#pulling.beginAgain(this.links, now)) {
+      return;
+    }
+    this.#ready = false;
+    this.#exchangeAt = NEVER;
+    // An answer that came now would be applied to a slice that is not the one that was sent.
+    for (const link of this.links.values()) {
+      this.#exchanges.abandon(link);
+    }
+  }
+
   #becomeReady(pulled: boolean, now: number): void {
     this.#ready = true;
-    if (trains(this.config)) {
+    this.#exchanges.diverged = false;
+    if (this.#averages) {
       this.#exchangeAt = now + this.#generator.jittered(this.config.exchangeIntervalS);
     }
     this.#outbox.act({ type: "ready", pulled });
   }
 
   #finishPull(now: number): void {
-    if (this.#pulling.takeComplete()) {
-      this.#becomeReady(true, now);
+    const pulled = this.#pulling.takeEnded(now);
+    if (pulled !== null) {
+      this.#becomeReady(pulled, now);
     }
   }
 
@@ -298,7 +336,8 @@ export class Peer {
         this.#closeUnknown(link, Reason.DUPLICATE, "there is a link between the two already");
         return;
       }
-      this.#close(older, Reason.DUPLICATE, "a newer link takes its place", now);
+      // Without settling: for a moment the peer looks alone, and is not.
+      this.#close(older, Reason.DUPLICATE, "a newer link takes its place", now, false);
     }
     if (this.links.size >= linksMax(this.config)) {
       this.#closeUnknown(link, Reason.VIEW_FULL, "the view is full");
@@ -349,15 +388,16 @@ export class Peer {
 
   #close(link: Link, reason: Reason, text: string, now: number, settle = true): void {
     this.#closeUnknown(link, reason, text);
+    if (!NO_FAILURE.includes(reason)) {
+      this.#membership.failed(link.peer, now);
+    }
     this.#forget(link, now, settle);
   }
 
   #forget(link: Link, now: number, settle = true): void {
     this.links.delete(link.number);
     this.counters.linksLost += 1;
-    if (link.outstanding !== null) {
-      this.counters.exchangesAbandoned += 1;
-    }
+    this.#exchanges.abandon(link);
     this.#pulling.linkLost(link.number);
     if (settle) {
       this.#settle(now);
@@ -388,6 +428,8 @@ export class Peer {
       const message = decode(data, this.config.runTag);
       if (message.type === MessageType.HELLO) {
         this.#greeted(link, message, now);
+      } else if (message.type === MessageType.GOODBYE) {
+        this.#takenLeave(link, message, now);
       } else if (link.greeted) {
         link.heardAt = now;
         this.#dispatch(link, message, now);
@@ -427,7 +469,6 @@ export class Peer {
   #fault(link: Link, reason: Reason, error: ProtocolError, now: number): void {
     this.counters.messagesRefused += 1;
     this.#outbox.refuse(link, error.message);
-    this.#membership.failed(link.peer, now);
     this.#close(link, reason, error.message, now);
   }
 
@@ -459,10 +500,10 @@ export class Peer {
     this.#pulling.keepOn(this.links, now);
   }
 
-  #dispatch(link: Link, message: Exclude<Message, Hello>, now: number): void {
+  #dispatch(link: Link, message: Exclude<Message, Hello | Goodbye>, now: number): void {
     switch (message.type) {
       case MessageType.EXCHANGE_REQUEST:
-        this.#exchanges.serve(link, message, this.#ready && trains(this.config));
+        this.#exchanges.serve(link, message, this.#ready && this.#averages, now);
         break;
       case MessageType.EXCHANGE_REPLY:
         this.#exchanges.finish(link, message, now);
@@ -474,23 +515,20 @@ export class Peer {
         this.#pulling.serve(link, message, this.#ready);
         break;
       case MessageType.PULL_REPLY:
-        this.#pulling.answered(link, message);
+        this.#pulling.answered(this.links, link, message, now);
         this.#pulling.keepOn(this.links, now);
         this.#finishPull(now);
         break;
-      case MessageType.GOODBYE:
-        if (message.reason === Reason.VIEW_FULL) {
-          this.#membership.failed(link.peer, now);
-        }
-        this.#forget(link, now);
-        this.#outbox.act({
-          type: "closeLink",
-          link: link.number,
-          reason: message.reason,
-          text: message.text,
-        });
-        break;
     }
+  }
+
+  /** Forget a link, greeted or not: a full view says goodbye without a greeting. */
+  #takenLeave(link: Link, message: Goodbye, now: number): void {
+    if (message.reason !== Reason.DUPLICATE) {
+      this.#membership.failed(link.peer, now);
+    }
+    this.#forget(link, now);
+    this.#outbox.act({ type: "closeLink", link: link.number, reason: message.reason, text: message.text });
   }
 
   #hearBeat(link: Link, beat: Heartbeat, now: number): void {

@@ -214,8 +214,8 @@ export interface SessionOptions {
   readonly bytesOutPerSecondMax?: number | null;
   /** Room for models and shards in this browser's cache; 256 MiB unless given. The least recently used goes first. */
   readonly cacheBytesMax?: number;
-  /** Shards that this tab trains on, at most; 4 unless given. */
-  readonly shardsMax?: number;
+  /** How much of the run's data this tab fetches at most, where the run leaves it open; 32 MiB unless given. */
+  readonly dataBytesMax?: number;
   /** Whether to keep the screen awake while training; true unless given. */
   readonly keepAwake?: boolean;
 }
