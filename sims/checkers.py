@@ -20,9 +20,10 @@ class InvariantBroken(MeshlearnError):
 
 
 class Checker:
-    """Checks one node after each event that it took in."""
+    """Checks one node after each event that it took in. What hostile peers claim to have sent is held to nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, hostile: frozenset[bytes] = frozenset()) -> None:
+        self._hostile = hostile
         self.checks = 0
         self._applied: set[tuple[int, int]] = set()
         self._applied_order: deque[tuple[int, int]] = deque()
@@ -85,7 +86,8 @@ class Checker:
         if not math.isfinite(norm):
             raise InvariantBroken(f"peer {number} applied a change whose norm is {norm}")
         self._within_clip(node, norm)
-        self._conserved(action, peer.rule)
+        if not node.attack and action.peer not in self._hostile:
+            self._conserved(action, peer.rule)
         age = peer.replica.age(action.slice_index)
         ages = self._ages.setdefault(number, {})
         if age < ages.get(action.slice_index, 0):

@@ -101,7 +101,7 @@ def sweep(
             pause=interrupted,
         )
     rows = sweeps.summarise(plan, cells, folder)
-    console.print(plain_table(f"{plan.name}: {len(cells)} of {len(plan.cells())} cells", rows))
+    console.print(plain_table(f"{plan.name}: {len(cells)} of {len(plan.cells())} cells", with_intervals(rows)))
     console.print(f"Report: {folder / 'report.html'}")
 
 
@@ -202,6 +202,19 @@ def summary_table(result: Result) -> Table:
         if name in summary and summary[name] == summary[name]:
             table.add_row(name.removeprefix("final_").replace("_", " "), report.shown(summary[name]))
     return table
+
+
+def with_intervals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with each NAME_interval put behind its NAME."""
+    shown = []
+    for row in rows:
+        kept = {name: value for name, value in row.items() if not name.endswith("_interval")}
+        for name in kept:
+            width = row.get(f"{name}_interval")
+            if width is not None and width == width:
+                kept[name] = f"{report.shown(row[name])} ± {report.shown(float(f'{width:.2g}'))}"
+        shown.append(kept)
+    return shown
 
 
 def plain_table(title: str, rows: list[dict[str, Any]]) -> Table:

@@ -46,7 +46,8 @@ class MeshWorld(World):
         self._by_id = {node.peer_id: node.number for node in self.nodes}
         self._links = 0
         self._past = dict.fromkeys(_COUNTERS, 0)
-        self.checker = Checker() if checked else None
+        hostile = frozenset(node.peer_id for node in self.nodes if node.attack)
+        self.checker = Checker(hostile) if checked else None
         self._attackers: dict[int, Attacker] = {}
         self.slice_length = -(-self.task.parameter_count // run.slices)
         self._graph: Neighbours | None = None
@@ -262,7 +263,7 @@ class MeshWorld(World):
                 self.network.frames_lost += 1
             return
         if receiver.down_bytes_per_s:
-            through_at = self.network.download(receiver, wire)
+            through_at = self.network.download(pipe, wire)
             if through_at > self.clock.now:
                 self.clock.at(through_at, Op.DELIVER, pipe, frame)
                 return
@@ -285,7 +286,8 @@ class MeshWorld(World):
         self.give(pipe.sender, events.Congested(pipe.sender_link))
 
     def _drain(self, pipe: Pipe, _: Any, __: Any) -> None:
-        pipe.congested = False
+        if not self.network.drained(pipe):
+            return
         if pipe.sender.state != OFFLINE and pipe.sender.pipes.get(pipe.sender_link) is pipe:
             self.trace.add(self.clock.now, Op.DRAIN, pipe.sender.number)
             self.give(pipe.sender, events.Drained(pipe.sender_link))

@@ -33,6 +33,8 @@ PACKET_OVERHEAD_BYTES = 80
 BITS_A_BYTE = 8.0
 # A reliable channel gives up on the other side after this long; what a cut or a sleep holds back for less is delivered late.
 PATIENCE_S = 30.0
+# What leaves sooner is not worth the bookkeeping: at 8 Gbit/s a mebibyte, the threshold, takes longer.
+QUEUED_FROM_S = 0.001
 
 
 def wire_bytes(count: int) -> int:
@@ -163,7 +165,7 @@ class Network:
             begin = pipe.free_at if pipe.free_at > now else now
             gone_at = max(gone_at, begin + wire / pipe.rate)
             pipe.free_at = gone_at
-        if gone_at > now + 0.001:
+        if gone_at > now + QUEUED_FROM_S:
             self._queue(pipe, gone_at, size)
         if self._plain:
             arrival = gone_at + pipe.half_trip_s
@@ -210,14 +212,16 @@ class Network:
                     lost = loss
         return arrival
 
-    def download(self, receiver: Node, wire: int) -> float:
-        """Return when a frame that arrives now is through the receiver's downlink."""
-        now = self._clock.now
+    def download(self, pipe: Pipe, wire: int) -> float:
+        """Return when a frame of `wire` bytes whose last one arrives now is through the receiver's downlink."""
+        now, receiver, sender = self._clock.now, pipe.receiver, pipe.sender
         if not receiver.down_bytes_per_s:
             return now
-        takes = wire / receiver.down_bytes_per_s
-        # The first byte came earlier than the last one: a free downlink costs no time of its own.
-        through_at = max(now - takes, receiver.down_free_at) + takes
+        # The first byte came as much earlier as the uplink took: a downlink that is no slower costs no time of its own.
+        first_at = now - wire / sender.up_bytes_per_s if sender.up_bytes_per_s else now
+        begin = first_at if first_at > receiver.down_free_at else receiver.down_free_at
+        through_at = begin + wire / receiver.down_bytes_per_s
+        through_at = max(through_at, now)
         receiver.down_free_at = through_at
         return through_at
 
@@ -229,16 +233,27 @@ class Network:
         while queue and queue[0][0] <= now:
             queue.popleft()
         queue.append((gone_at, size))
-        if not pipe.congested and len(queue) * limits.FRAME_BYTES_MAX > limits.BUFFERED_BYTES_HIGH:
-            waiting = 0
-            for until, count in reversed(queue):
-                waiting += count
-                if waiting > limits.BUFFERED_BYTES_HIGH:
-                    pipe.congested = True
-                    self._clock.at(until, Op.DRAIN, pipe)
-                    if self.on_congested is not None:
-                        self.on_congested(pipe)
-                    return
+        if not pipe.congested and self._schedule_drain(pipe):
+            pipe.congested = True
+            if self.on_congested is not None:
+                self.on_congested(pipe)
+
+    def _schedule_drain(self, pipe: Pipe) -> bool:
+        """Return whether too much waits; then DRAIN is due when what waits now will have fallen under the threshold."""
+        waiting = 0
+        for until, count in reversed(pipe.queue or ()):
+            if until <= self._clock.now:
+                return False
+            waiting += count
+            if waiting > limits.BUFFERED_BYTES_HIGH:
+                self._clock.at(until, Op.DRAIN, pipe)
+                return True
+        return False
+
+    def drained(self, pipe: Pipe) -> bool:
+        """Return whether a pipe takes frames again; where more has been sent meanwhile, DRAIN is due later."""
+        pipe.congested = self._schedule_drain(pipe)
+        return not pipe.congested
 
     @staticmethod
     def buffered_bytes(pipe: Pipe, now: float) -> int:

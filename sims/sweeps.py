@@ -234,7 +234,10 @@ def compared(plan: Plan, cells: Cells, folder: Path) -> list[dict[str, Any]]:
     groups = by_settings(cells)
     spent = {name: plots.mean([outcome["series"][-1]["bytes"] for outcome in outcomes]) for name, outcomes in groups.items()}
     mesh = next((name for name in spent if name.endswith("mesh")), None)
-    budget = spent[mesh] if mesh is not None else min((count for count in spent.values() if count > 0), default=math.nan)
+    if mesh is not None:
+        budget = max(outcome["series"][-1]["bytes"] for outcome in groups[mesh])
+    else:
+        budget = min((count for count in spent.values() if count > 0), default=math.nan)
     rows = []
     for name, outcomes in groups.items():
         finals = [_number(outcome["series"][-1]["accuracy"]) for outcome in outcomes]

@@ -64,7 +64,7 @@ class Baseline(World):
         if receiver.state == ASLEEP and self.scenario.faults.mode != "drop":
             self.clock.at(receiver.wakes_at, Op.ARRIVE, pipe, message, wire)
             return
-        through_at = self.network.download(receiver, wire)
+        through_at = self.network.download(pipe, wire)
         if through_at > self.clock.now:
             self.clock.at(through_at, Op.DELIVER, pipe, message)
         else:

@@ -126,7 +126,7 @@ class NoLoCo(Baseline):
     """No-all-reduce low communication training (Kolehmainen, Blagoev, Donaghy, Ersoy & Nies 2025).
 
     After `local_steps` inner steps a machine meets another that is through too, at random. Both exchange what their inner steps
-    moved and their slow weights, and take an outer step with momentum 0.5, rate 0.7, and a pull of 1.0 to the pair's mean.
+    moved and their slow weights, and take an outer step: momentum 0.5, rate 0.7, a pull of 1.0 to the pair's mean.
     """
 
     MOMENTUM, RATE, PULL = np.float32(0.5), np.float32(0.7), np.float32(1.0)

@@ -1,0 +1,154 @@
+"""Real peers in virtual time: they meet, train, average, leave and come back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from meshlearn.protocol.averaging import AveragingRule
+from sims import Scenario, simulate
+from sims.soak import random_scenario, soak
+from tests.sims.worlds import consensus, ran, small
+
+
+def test_a_mesh_learns_and_agrees():
+    world = ran(small(duration_s=60.0))
+    last = world.series[-1]
+    assert last["accuracy"] > 0.85
+    assert last["accuracy_worst"] > last["accuracy"] - 0.1
+    assert last["disagreement"] < 0.1
+    assert last["exchanges_accepted"] > 400
+    assert [row["time_s"] for row in world.series] == [5.0 * step for step in range(1, 13)]
+
+
+def test_averaging_keeps_the_mean_and_brings_all_together():
+    world = ran(consensus(16, duration_s=40.0, **{"run.codec": "modular8", "run.exchange_interval_s": 0.25}))
+    start = np.stack([world.seeds.child("vector", number, 1).numpy().standard_normal(8, np.float32) for number in range(16)])
+    np.testing.assert_allclose(world.vectors.mean(axis=0), start.mean(axis=0), atol=1e-6)
+    assert world.series[-1]["variance"] < 1e-3 * world.series[0]["variance"]
+
+
+@pytest.mark.parametrize("begin", range(0, 100, 25))
+def test_the_same_seed_gives_the_same_trace_and_another_seed_another(begin: int):
+    seeds = range(begin, begin + 25)
+    hashes = [ran(random_scenario(seed).changed(duration_s=6.0, peers=4)).trace.hexdigest() for seed in seeds]
+    again = [ran(random_scenario(seed).changed(duration_s=6.0, peers=4)).trace.hexdigest() for seed in seeds]
+    assert hashes == again
+    scenario = small(duration_s=3.0)
+    assert len({ran(scenario.changed(seed=seed)).trace.hexdigest() for seed in seeds}) == len(seeds)
+
+
+def test_the_trace_does_not_depend_on_the_seed_of_pythons_hashes():
+    program = (
+        "from sims.soak import random_scenario; from sims import simulate\n"
+        "print([simulate(random_scenario(seed).changed(duration_s=8.0)).trace_hash for seed in (3, 4, 5)])"
+    )
+    outputs = set()
+    for hash_seed in ("0", "1", "4242"):
+        environment = {"PYTHONHASHSEED": hash_seed, "PATH": "", "OPENBLAS_NUM_THREADS": "1"}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+        outputs.add(done.stdout)
+    assert len(outputs) == 1
+
+
+@pytest.mark.parametrize("begin", range(1_000, 1_150, 25))
+def test_no_invariant_breaks_in_random_worlds(begin: int):
+    broken = [(seed, problem) for seed, _, problem in map(soak, range(begin, begin + 25)) if problem]
+    assert broken == []
+
+
+def test_a_peer_that_leaves_without_a_word_is_found_out():
+    world = ran(small(exits=[{"at_s": 8.0, "share": 0.5}], duration_s=30.0))
+    assert len(world.online) == 3
+    for number in world.online:
+        peer = world.nodes[number].peer
+        assert peer is not None
+        gone = {node.peer_id for node in world.nodes if not node.online}
+        assert not gone & {link.peer for link in peer.links.values()}
+
+
+def test_half_of_the_mesh_leaves_at_once_and_newcomers_pull_what_is_left():
+    scenario = small(exits=[{"at_s": 20.0, "share": 0.5, "back_after_s": 5.0, "absence": "leave"}], duration_s=40.0, peers=8)
+    world = ran(scenario)
+    assert len(world.online) == 8
+    assert world.series[-1]["slices_pulled"] >= 2
+    assert world.series[-1]["accuracy_worst"] > 0.8
+
+
+@pytest.mark.parametrize("absence", ["leave", "restart", "sleep"])
+def test_machines_come_and_go_by_their_law(absence: str):
+    cycle = {
+        "session_s": {"law": "exponential", "mean": 8.0},
+        "absence_s": {"law": "exponential", "mean": 2.0},
+        "absence": absence,
+    }
+    world = ran(small(classes=[cycle], duration_s=60.0, peers=12))
+    online = np.mean([row["peers_online"] for row in world.series])
+    assert 12 * 0.6 < online < 12
+    assert world.series[-1]["accuracy"] > 0.8
+    assert sum(node.sessions for node in world.nodes) > (12 if absence == "sleep" else 40) - 1
+
+
+def test_a_cut_splits_the_mesh_and_healing_mends_it():
+    cut = {"at_s": 10.0, "heal_s": 60.0, "share": 0.5}
+    world = ran(consensus(6, duration_s=150.0, partitions=[cut], exits=[{"at_s": 12.0, "share": 0.99, "back_after_s": 1.0}]))
+    variance = {row["time_s"]: row["variance"] for row in world.series}
+    # All come back anew in the middle of the cut, with new vectors: each half agrees, and only with itself.
+    assert variance[60.0] > 0.05
+    assert variance[150.0] < 1e-4 * variance[60.0]
+    assert {node.group for node in world.nodes} == {0, 1}
+
+
+def test_while_the_server_is_away_nobody_is_introduced():
+    world = ran(small(outages=[{"from_s": 0.0, "until_s": 30.0}], duration_s=25.0))
+    assert world.series[-1]["links_opened"] == 0
+    assert world.series[-1]["peers_ready"] == 6
+    later = ran(small(outages=[{"from_s": 0.0, "until_s": 10.0}], duration_s=60.0))
+    assert later.series[-1]["links"] > 5
+
+
+def test_an_availability_trace_says_who_is_there(tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text("peer,on,off\na,0,12\nb,0,30\nc,5,30\na,20,30\n")
+    world = ran(small(availability=str(path), peers=3, duration_s=29.0, **{"evaluation.every_s": 1.0}))
+    online = {row["time_s"]: row["peers_online"] for row in world.series}
+    assert [online[time] for time in (3.0, 8.0, 15.0, 25.0)] == [2, 3, 2, 3]
+
+
+def test_a_narrow_line_makes_a_peer_slow_and_not_wrong():
+    fast = ran(small(peers=2, duration_s=30.0, **{"run.exchange_interval_s": 0.1}))
+    slow = ran(small(peers=2, duration_s=30.0, **{"run.exchange_interval_s": 0.1, "classes.*.up_mbps": 0.004}))
+    assert 0 < slow.series[-1]["exchanges_accepted"] < 0.7 * fast.series[-1]["exchanges_accepted"]
+
+
+def test_clocks_that_are_wrong_do_no_harm():
+    right = ran(small(duration_s=40.0))
+    wrong = ran(small(duration_s=40.0, **{"classes.*.clock_skew": 0.01, "classes.*.clock_offset_s": 1e6}))
+    assert wrong.series[-1]["accuracy"] == pytest.approx(right.series[-1]["accuracy"], abs=0.05)
+    assert wrong.series[-1]["exchanges_accepted"] == pytest.approx(right.series[-1]["exchanges_accepted"], rel=0.1)
+
+
+class Timid(AveragingRule):
+    """A researcher's own rule: a tenth of the way."""
+
+    name = "timid"
+
+    def weight(self, own_age: int, partner_age: int) -> float:
+        return 0.1
+
+
+def test_a_rule_of_ones_own_runs_in_the_simulator():
+    scenario = consensus(8, duration_s=20.0)
+    usual, timid = simulate(scenario), simulate(scenario, rule=Timid)
+    assert 3.0 * usual.final["variance"] < timid.final["variance"] < timid.series[0]["variance"]
+
+
+def test_a_scenario_by_name_runs_from_python(tmp_path):
+    result = simulate(Scenario.load("office-lan").changed(peers=3, duration_s=20.0), tmp_path)
+    assert result.complete
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"summary.json", "scenario.toml", "series.csv", "series.parquet", "peers.csv", "peers.parquet"} <= names
+    assert simulate(tmp_path / "scenario.toml").trace_hash == result.trace_hash
