@@ -10,7 +10,6 @@ Dettmers' (2016) dynamic tree. PROTOCOL.md ("Codecs") defines every operation an
 from __future__ import annotations
 
 import functools
-import math
 import zlib
 from typing import Final
 
@@ -59,19 +58,6 @@ def dither_offset(exchange_id: int, lane: int) -> int:
     """
     low, high = exchange_id & 0xFFFF_FFFF, (exchange_id >> 32) & 0xFFFF_FFFF
     return mix32(mix32(low ^ mix32(high)) + lane) >> 20
-
-
-def step_exponent(reach: float, bits: int = 8) -> int:
-    """Return the smallest e with reach <= 126 * 2^e (8 bits) or 6 * 2^e (4 bits), within the limits' range.
-
-    With that step two values that are at most `reach` apart decode rightly, rounding and dither included.
-    """
-    if not reach > 0.0:
-        return limits.STEP_EXPONENT_MIN
-    mantissa, exponent = math.frexp(reach / _CODE_SPAN[bits])
-    if mantissa == 0.5:
-        exponent -= 1
-    return max(limits.STEP_EXPONENT_MIN, min(limits.STEP_EXPONENT_MAX, exponent))
 
 
 def block_count(values: int, block: int = BLOCK) -> int:
