@@ -3,39 +3,55 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+CHROMIUM := $(VENV)/.chromium
 JOBS   ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench soak screenshots lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(STAMP): pyproject.toml requirements.lock
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "meshlearn needs Python 3.11 or newer with venv: apt-get install python3-venv"; exit 2; }
-	@echo "installing meshlearn and what it needs into $(VENV) ..."
+$(STAMP): pyproject.toml requirements.lock browser/package-lock.json
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "meshlearn needs Python 3.11 or newer with venv: apt-get install python3-venv"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing meshlearn and what it needs into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	@touch $@
 
-setup: $(STAMP) ## install everything into .venv
+$(CHROMIUM): $(STAMP)
+	@tools/ensure_chromium.sh $(VENV)
+	@touch $@
 
-demo: setup ## four peers train on handwritten digits over WebRTC, live in the terminal
+setup: $(STAMP) $(CHROMIUM) ## install everything into .venv, and a browser for the tests
+
+demo: $(STAMP) ## four peers train on handwritten digits over WebRTC, live in the terminal
 	@$(BIN)/meshlearn demo
 
 test: setup ## run every test
+	@$(BIN)/python browser/build_hook.py
 	@$(BIN)/python -m pytest -n $(JOBS)
+	@$(BIN)/python browser/build_hook.py --run test
 
-check: setup ## lint and type-check
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+check: $(STAMP) ## lint and type-check, Python and TypeScript
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/python browser/build_hook.py --run check
 
-format: setup ## format the code
+format: $(STAMP) ## format the code
 	@$(BIN)/ruff check --fix-only --quiet .
-	@$(BIN)/ruff format .
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/python browser/build_hook.py --run format
 
 bench: setup ## run the benchmarks; each figure beside its limit
 	@$(BIN)/meshlearn bench
+
+soak: $(STAMP) ## thousands of simulated worlds, each checked after every step
+	@$(BIN)/python -m sims.soak
+
+screenshots: setup ## pictures of the page at three widths, dark and light
+	@$(BIN)/python -m tools.screenshots
 
 lock: ## resolve the newest versions that pyproject.toml allows into requirements.lock
 	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
@@ -43,4 +59,4 @@ lock: ## resolve the newest versions that pyproject.toml allows into requirement
 	@$(VENV)/lock/bin/pip freeze --exclude meshlearn > requirements.lock && rm -rf $(VENV)/lock
 
 clean: ## remove what was built and installed
-	@rm -rf $(VENV) build dist
+	@rm -rf $(VENV) build dist signaling/page/dist
