@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import tomllib
 from collections.abc import Callable
@@ -211,7 +212,7 @@ def with_intervals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         kept = {name: value for name, value in row.items() if not name.endswith("_interval")}
         for name in kept:
             width = row.get(f"{name}_interval")
-            if width is not None and width == width:
+            if width is not None and not math.isnan(width):
                 kept[name] = f"{report.shown(row[name])} ± {report.shown(float(f'{width:.2g}'))}"
         shown.append(kept)
     return shown
@@ -221,7 +222,7 @@ def plain_table(title: str, rows: list[dict[str, Any]]) -> Table:
     """Return rows as a table."""
     table = Table(title=title)
     for index, name in enumerate(rows[0] if rows else {}):
-        table.add_column(name.replace("_", " "), justify="left" if not index else "right")
+        table.add_column(name.replace("_", " "), justify="left" if not index else "right", no_wrap=not index)
     for row in rows:
         table.add_row(*(report.shown(value) for value in row.values()))
     return table

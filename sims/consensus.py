@@ -79,7 +79,7 @@ def variance_per_cycle(selection: str, peers: int, cycles: int, loss: float, gen
 def averaging_ticks(neighbours: Neighbours, epsilon: float, runs: int, generator: np.random.Generator) -> int:
     """Return the ticks after which the relative error is under epsilon in all but a share epsilon of the runs.
 
-    At a tick a random peer averages with a random neighbour. The start is one peer with 1 and the others with 0, near to the worst.
+    At a tick a random peer averages with a random neighbour. At the start one peer has 1 and the others 0, near to the worst.
     All runs go on together: float64 [n, runs] with one pair of peers a run.
     """
     peers = len(neighbours)

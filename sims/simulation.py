@@ -63,13 +63,14 @@ def simulate(
         folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     _run(world, saved, progress, pause, snapshot_every_s)
+    if saved is not None and not world.finished:
+        # Before anything is measured: that draws from the world's chances.
+        snapshot.save(world, saved)
     result = result_of(world, time.perf_counter() - began)
     if folder is not None and saved is not None:
+        result.write(folder)
         if result.complete:
             saved.unlink(missing_ok=True)
-        else:
-            snapshot.save(world, saved)
-        result.write(folder)
     return result
 
 

@@ -11,6 +11,7 @@ import enum
 import importlib
 import io
 import json
+import zipfile
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def load(world: World, path: Path) -> None:
         with np.load(path, allow_pickle=False) as file:
             document = json.loads(file["document"].tobytes())
             vectors, blob = file["vectors"], file["blob"].tobytes()
-    except (OSError, ValueError, KeyError, EOFError) as problem:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
         raise SettingsError(f"The snapshot {path} cannot be read: {problem}.") from None
     if document.get("format") != FORMAT or document.get("scenario") != world.scenario.to_plain():
         raise SettingsError(
@@ -121,6 +122,8 @@ class _Writer:
             return {"enum": _name_of(type(value)), "value": value.value}
         if isinstance(value, bytes):
             return {"bytes": self._put(value)}
+        if isinstance(value, frozenset):
+            return {"frozenset": [self._value(inner) for inner in sorted(value)]}
         if type(value) is tuple:
             return {"tuple": [self._value(inner) for inner in value]}
         if isinstance(value, np.generic):
@@ -142,6 +145,8 @@ class _Writer:
     def _entry(self, value: Any) -> Any:
         if isinstance(value, list):
             return {"list": [self._value(inner) for inner in value]}
+        if isinstance(value, bytearray):
+            return {"bytearray": self._put(bytes(value))}
         if isinstance(value, deque):
             return {"deque": [self._value(inner) for inner in value], "most": value.maxlen}
         if isinstance(value, set):
@@ -187,6 +192,8 @@ class _Reader:
     def _shell(self, entry: dict[str, Any]) -> Any:
         if "list" in entry:
             return []
+        if "bytearray" in entry:
+            return bytearray(self._get(entry["bytearray"]))
         if "deque" in entry:
             return deque(maxlen=entry["most"])
         if "set" in entry:
@@ -225,6 +232,8 @@ class _Reader:
             return self._made[value["at"]]
         if "tuple" in value:
             return tuple(self._value(inner) for inner in value["tuple"])
+        if "frozenset" in value:
+            return frozenset(self._value(inner) for inner in value["frozenset"])
         if "scalar" in value:
             return np.frombuffer(self._get(value["bytes"]), np.dtype(value["scalar"]))[0]
         if "bytes" in value:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import heapq
 import math
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -308,8 +309,9 @@ class World(ABC):
 
     def _evaluate(self, _: Any, __: Any, ___: Any) -> None:
         now = self.clock.now
-        self.series.append(self.measure())
-        self.trace.add(now, Op.EVALUATE, len(self.online))
+        row = self.measure()
+        self.series.append(row)
+        self.trace.add(now, Op.EVALUATE, len(self.online), zlib.crc32(repr(row).encode()))
         every, end = self.scenario.evaluation.every_s, self.scenario.duration_s
         if now < end:
             # The last evaluation is at the end, whatever is left.

@@ -17,7 +17,7 @@ class AllReduce(Baseline):
     """Synchronous SGD with a ring all-reduce of the gradients at every step (Patarasuk & Yuan 2009).
 
     A round is as long as the slowest step, and then 2 (n - 1) stages as long as the slowest link of the ring. Where a machine
-    leaves in between, the round is void, and the others notice at once (goodbye) or after link_timeout_s. The time of the stages is
+    leaves in between, the round is void, and the others notice at once (goodbye) or after link_timeout_s. The stages' time is
     computed and not simulated message by message; their bytes are counted.
     """
 

@@ -8,10 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from meshlearn.protocol.averaging import AveragingRule
 from sims import Scenario, simulate
 from sims.soak import random_scenario, soak
-from tests.sims.worlds import consensus, ran, small
+from tests.sims.worlds import Timid, consensus, ran, small
 
 
 def test_a_mesh_learns_and_agrees():
@@ -129,15 +128,6 @@ def test_clocks_that_are_wrong_do_no_harm():
     wrong = ran(small(duration_s=40.0, **{"classes.*.clock_skew": 0.01, "classes.*.clock_offset_s": 1e6}))
     assert wrong.series[-1]["accuracy"] == pytest.approx(right.series[-1]["accuracy"], abs=0.05)
     assert wrong.series[-1]["exchanges_accepted"] == pytest.approx(right.series[-1]["exchanges_accepted"], rel=0.1)
-
-
-class Timid(AveragingRule):
-    """A researcher's own rule: a tenth of the way."""
-
-    name = "timid"
-
-    def weight(self, own_age: int, partner_age: int) -> float:
-        return 0.1
 
 
 def test_a_rule_of_ones_own_runs_in_the_simulator():

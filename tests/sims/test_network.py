@@ -34,7 +34,7 @@ class Line:
     def arrivals(self) -> list[tuple[float, int]]:
         found = []
         while self.clock.heap:
-            time, _, op, pipe, frame, wire = self.clock.pop()
+            _, _, op, pipe, frame, wire = self.clock.pop()
             if op is Op.ARRIVE:
                 found.append((self.network.download(pipe, wire), int.from_bytes(frame[:4], "big")))
         return found

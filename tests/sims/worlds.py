@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from meshlearn.protocol.averaging import AveragingRule
 from sims import Scenario
 from sims.mesh import MeshWorld
 
@@ -47,3 +48,12 @@ def ran(scenario: Scenario, **options: Any) -> MeshWorld:
     world.start()
     assert world.run()
     return world
+
+
+class Timid(AveragingRule):
+    """A researcher's own rule: a tenth of the way."""
+
+    name = "timid"
+
+    def weight(self, own_age: int, partner_age: int) -> float:
+        return 0.1
