@@ -1,6 +1,6 @@
 /**
- * A tab's part in a run, as the page sees it: commands in, events out. The page imports this file and nothing else of the
- * runtime.
+ * A tab's part in a run, as the page sees it: commands in, events out. The page imports this file and createSession.ts, and
+ * nothing else of the runtime.
  *
  *     const session = createSession({ link: location.href });
  *     session.on("status", (status) => show(status.sentence));
@@ -225,6 +225,8 @@ export interface Session {
   readonly status: SessionStatus;
   readonly facts: RunFacts | null;
   readonly counters: SessionCounters | null;
+  /** This device's peer id, 43 characters of base64url; null before it is known. */
+  readonly peer: string | null;
 
   /** Hear events of a kind; the function returned ends it. An exception of a listener goes to the console and ends nothing. */
   on<Name extends keyof SessionEvents>(
@@ -262,6 +264,7 @@ export interface Session {
   exportModel(): Promise<Uint8Array | null>;
 }
 
+/** createSession.ts has the one of this page; a page's test may have another. */
 export type CreateSession = (options: SessionOptions) => Session;
 
 /** What this browser or the way in which the page was opened lacks, as one sentence that says what to do; null for nothing. */

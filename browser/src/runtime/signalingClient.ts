@@ -55,6 +55,16 @@ const REFUSALS: Readonly<Record<string, string>> = {
   too_fast: "{server} is busy with newcomers; try again later.",
 };
 
+/** The server does not want this peer; `code` is its reason. */
+export class JoinRefused extends MeshError {
+  readonly code: string;
+
+  constructor(code: string, sentence: string) {
+    super(sentence);
+    this.code = code;
+  }
+}
+
 /** The part of a WebSocket that is needed. */
 export interface Socket {
   onmessage: ((event: { readonly data: unknown }) => void) | null;
@@ -260,7 +270,7 @@ export class SignalingClient {
     if (PASSING.includes(code)) {
       this.#lost(0, sentence);
     } else {
-      this.#end(new MeshError(sentence));
+      this.#end(new JoinRefused(code, sentence));
     }
   }
 

@@ -1,0 +1,465 @@
+/**
+ * The Worker's half of a tab: gives the sans-IO peer what happens, does what it says, and trains in between.
+ *
+ * It decides nothing about the protocol: it translates. Time and randomness are given to it, so that a test needs no Worker.
+ */
+
+import { UserError } from "../errors.ts";
+import type { Action } from "../protocol/actions.ts";
+import type { Event } from "../protocol/events.ts";
+import { Peer } from "../protocol/peer.ts";
+import { SliceCodec } from "../wire/codec.ts";
+import { Generator } from "../wire/generator.ts";
+import { PeerKind } from "../wire/messages.ts";
+import type { Zstd } from "../wire/zstd.ts";
+import type { FromHost, HostLinkRow, HostPort, Load, ToHost } from "./hostMessages.ts";
+import { Meter, type Tally } from "./meter.ts";
+import { saveVector } from "./modelFile.ts";
+import { peerConfigOf } from "./run.ts";
+import type { RunFiles } from "./runFiles.ts";
+import { type LoadedRun, loadRun } from "./runLoader.ts";
+import { SendBudget } from "./sendBudget.ts";
+import type { Notice, SessionCounters } from "./session.ts";
+import type { Timing } from "./timing.ts";
+import { TrainingLoop } from "./trainingLoop.ts";
+
+const COUNTERS_INTERVAL_S = 1;
+const LOSS_INTERVAL_S = 0.25;
+const EXCHANGE_NOTES_A_SECOND = 20;
+const NOTICES_A_SECOND = 5;
+
+export interface HostEnvironment {
+  readonly timing: Timing;
+  /** Call after the messages that wait already. */
+  readonly soon: (call: () => void) => void;
+  /** A random 32-bit word of the system. */
+  readonly randomWord: () => number;
+  readonly files: (load: Load) => Promise<RunFiles>;
+  readonly loadZstd: () => Promise<Zstd>;
+  readonly loadKernels: () => Promise<BufferSource>;
+}
+
+/** One peer and its training. */
+export class PeerHost {
+  readonly #port: HostPort<FromHost, ToHost>;
+  readonly #environment: HostEnvironment;
+  readonly #timing: Timing;
+  readonly #loop: TrainingLoop;
+  readonly #budget = new SendBudget();
+  readonly #lossMeter = new Meter();
+  readonly #counterMeter = new Meter();
+  #loaded: LoadedRun | null = null;
+  #peer: Peer | null = null;
+  #begunAt = 0;
+  #trainOn = true;
+  #finished = false;
+  #ended = false;
+  /** Steps and samples that the core has not heard of yet. */
+  #unheard = { steps: 0, samples: 0 };
+  #timer: () => void = () => {};
+  #timerDue: number | null = null;
+  /** Links whose data channel is full, and whether the budget is spent: either makes a link congested. */
+  readonly #full = new Set<number>();
+  #overBudget = false;
+  #stopBudgetTimer: () => void = () => {};
+  #noteRoom = EXCHANGE_NOTES_A_SECOND;
+  #noticeRoom = NOTICES_A_SECOND;
+  #notesSkipped = 0;
+  #lastCounters: SessionCounters | null = null;
+
+  constructor(port: HostPort<FromHost, ToHost>, environment: HostEnvironment) {
+    this.#port = port;
+    this.#environment = environment;
+    this.#timing = environment.timing;
+    const { timing, soon } = environment;
+    this.#loop = new TrainingLoop({
+      timing: { now: timing.now, later: (seconds, call) => this.#wait(seconds, call) },
+      soon: (call) => soon(() => this.#guarded(call)),
+      step: () => this.#step(),
+      afterSlice: () => this.#afterSlice(),
+    });
+    port.onMessage((message) => this.#told(message));
+  }
+
+  // -- what the main thread says ---------------------------------------------------------------------------------------
+
+  #told(message: ToHost): void {
+    this.#guarded(() => this.#take(message));
+  }
+
+  #take(message: ToHost): void {
+    switch (message.type) {
+      case "load":
+        this.#load(message).catch((error: unknown) => this.#fail(error));
+        break;
+      case "begin":
+        this.#begin();
+        break;
+      case "frame":
+        this.#handle({ type: "received", link: message.link, frame: new Uint8Array(message.frame) });
+        break;
+      case "linkOpened":
+        this.#handle(message);
+        if (this.#overBudget) {
+          this.#handle({ type: "congested", link: message.link });
+        }
+        break;
+      case "linkClosed":
+        this.#full.delete(message.link);
+        this.#handle(message);
+        break;
+      case "congested":
+        this.#full.add(message.link);
+        this.#handle(message);
+        break;
+      case "drained":
+        this.#full.delete(message.link);
+        if (!this.#overBudget) {
+          this.#handle(message);
+        }
+        break;
+      case "introduced":
+      case "connectFailed":
+        this.#handle(message);
+        break;
+      case "train":
+        this.#trainOn = message.on;
+        this.#loop.setDutyCycle(message.dutyCycle);
+        this.#startOrStop();
+        break;
+      case "budget":
+        this.#budget.setLimit(message.bytesOutPerSecondMax, this.#timing.now());
+        this.#watchBudget();
+        break;
+      case "predict":
+        this.#answer(message.request, (loaded) => loaded.engine.predict(loaded.engine.vector, message.input));
+        break;
+      case "export":
+        this.#answer(message.request, (loaded) => saveVector(loaded.engine.vector));
+        break;
+      case "leave":
+        this.#leave();
+        break;
+    }
+  }
+
+  async #load(message: Load): Promise<void> {
+    const { files, loadZstd, loadKernels, randomWord } = this.#environment;
+    const loaded = await loadRun(message, {
+      files: await files(message),
+      loadZstd,
+      loadKernels,
+      seed: randomWord(),
+      hearFacts: (facts) => this.#port.post({ type: "facts", facts }),
+      hearProgress: (progress) => this.#port.post({ type: "progress", progress }),
+    });
+    const { run, replica, rule, zstd } = loaded;
+    const parts = {
+      config: peerConfigOf(run, message.peerId, message.agent),
+      replica,
+      rule,
+      generator: new Generator(randomWord(), randomWord()),
+      slices: new SliceCodec(zstd),
+    };
+    this.#loaded = loaded;
+    this.#peer = new Peer(parts, this.#timing.now());
+    this.#port.post({ type: "loaded", runTag: run.tag });
+  }
+
+  #begin(): void {
+    this.#begunAt = this.#timing.now();
+    this.#handle({ type: "started" });
+    this.#every(COUNTERS_INTERVAL_S, () => this.#report());
+    this.#every(LOSS_INTERVAL_S, () => this.#reportLoss());
+  }
+
+  #leave(): void {
+    this.#loop.stop();
+    this.#handle({ type: "leave" });
+    this.#end();
+    this.#port.post({ type: "left" });
+  }
+
+  #answer(request: number, answer: (loaded: LoadedRun) => Float32Array | Uint8Array): void {
+    const isHere = this.#loaded !== null && this.#peer?.ready === true;
+    this.#port.post({
+      type: "answer",
+      request,
+      answer: isHere && this.#loaded !== null ? answer(this.#loaded) : null,
+    });
+  }
+
+  #fail(error: unknown): void {
+    if (this.#ended) {
+      return;
+    }
+    this.#end();
+    const sentence =
+      error instanceof UserError
+        ? error.message
+        : `The training of this tab has failed (${error instanceof Error ? error.message : String(error)}); reload the page.`;
+    this.#port.post({ type: "failed", sentence });
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#loop.stop();
+    this.#timer();
+  }
+
+  // -- the core --------------------------------------------------------------------------------------------------------
+
+  #handle(event: Event): void {
+    const peer = this.#peer;
+    if (peer === null) {
+      return;
+    }
+    const now = this.#timing.now();
+    const { steps, samples } = this.#unheard;
+    if (steps > 0) {
+      this.#unheard = { steps: 0, samples: 0 };
+      peer.handle({ type: "stepped", steps, samples }, now);
+    }
+    for (const action of peer.handle(event, now)) {
+      this.#perform(action);
+    }
+    this.#setTimer(peer);
+    this.#startOrStop();
+  }
+
+  #setTimer(peer: Peer): void {
+    const due = peer.deadline();
+    if (due !== this.#timerDue) {
+      this.#timer();
+      this.#timerDue = due;
+      this.#timer = due === null ? () => {} : this.#wait(due - this.#timing.now(), () => this.#tick());
+    }
+  }
+
+  #tick(): void {
+    this.#timerDue = null;
+    this.#handle({ type: "tick" });
+  }
+
+  #perform(action: Action): void {
+    switch (action.type) {
+      case "send":
+        this.#send(action.link, action.frames);
+        break;
+      case "introduce":
+      case "connect":
+      case "ready":
+        this.#port.post(action);
+        break;
+      case "closeLink":
+        this.#full.delete(action.link);
+        this.#port.post({ type: "closeLink", link: action.link });
+        break;
+      case "averaged":
+        this.#note(action);
+        break;
+      case "refused":
+        this.#notice({ level: "warning", sentence: sentenceOf(action.text), peer: action.peer });
+        break;
+      case "modelPulled":
+        break;
+    }
+  }
+
+  #send(link: number, frames: readonly Uint8Array[]): void {
+    const buffers = frames.map((frame) => frame.buffer as ArrayBuffer);
+    const bytes = buffers.reduce((all, buffer) => all + buffer.byteLength, 0);
+    this.#port.post({ type: "send", link, frames: buffers }, buffers);
+    this.#budget.spend(bytes, this.#timing.now());
+    if (!this.#overBudget && this.#budget.waitS(this.#timing.now()) > 0) {
+      // Not now: this is called for an action of an event that is not through yet.
+      this.#watchBudgetIn(0);
+    }
+  }
+
+  /** Tell the core which links may be used, as the budget stands. */
+  #watchBudget(): void {
+    const waitS = this.#budget.waitS(this.#timing.now());
+    const isOver = waitS > 0;
+    if (isOver !== this.#overBudget) {
+      this.#overBudget = isOver;
+      for (const link of [...(this.#peer?.links.keys() ?? [])]) {
+        if (!this.#full.has(link)) {
+          this.#handle({ type: isOver ? "congested" : "drained", link });
+        }
+      }
+    }
+    if (isOver) {
+      this.#watchBudgetIn(waitS);
+    }
+  }
+
+  #watchBudgetIn(seconds: number): void {
+    this.#stopBudgetTimer();
+    this.#stopBudgetTimer = this.#wait(seconds, () => this.#watchBudget());
+  }
+
+  // -- training --------------------------------------------------------------------------------------------------------
+
+  #startOrStop(): void {
+    const mayTrain = this.#trainOn && !this.#finished && !this.#ended && this.#peer?.ready === true;
+    if (mayTrain && !this.#loop.running) {
+      this.#loop.start();
+    } else if (!mayTrain && this.#loop.running) {
+      this.#loop.stop();
+    }
+  }
+
+  #step(): boolean {
+    const loaded = this.#loaded;
+    if (loaded === null) {
+      return false;
+    }
+    const { trainer, rule, run } = loaded;
+    const step = trainer.step(rule.correction ?? undefined);
+    this.#unheard.steps += 1;
+    this.#unheard.samples += step.examples;
+    this.#lossMeter.add(step);
+    this.#counterMeter.add(step);
+    const { stepLimit } = run.settings;
+    if (stepLimit !== null && trainer.steps >= stepLimit) {
+      this.#finished = true;
+      this.#port.post({ type: "trained", steps: trainer.steps });
+      return false;
+    }
+    return true;
+  }
+
+  /** A busy Worker's timers may come late: the core's clock is looked at after each slice, too. */
+  #afterSlice(): void {
+    const due = this.#peer?.deadline() ?? null;
+    if (due !== null && this.#timing.now() >= due) {
+      this.#handle({ type: "tick" });
+    }
+  }
+
+  // -- what the page is shown ------------------------------------------------------------------------------------------
+
+  #report(): void {
+    const peer = this.#peer;
+    if (peer === null) {
+      return;
+    }
+    this.#handle({ type: "stepped", steps: 0, samples: 0 });
+    const counters = this.#counters(peer, this.#counterMeter.take());
+    this.#lastCounters = counters;
+    this.#noteRoom = EXCHANGE_NOTES_A_SECOND;
+    this.#noticeRoom = NOTICES_A_SECOND;
+    this.#port.post({ type: "counters", counters, links: linkRows(peer) });
+  }
+
+  #counters(peer: Peer, tally: Tally): SessionCounters {
+    const { counters } = peer;
+    const timeS = this.#timing.now() - this.#begunAt;
+    const before = this.#lastCounters;
+    const elapsedS = timeS - (before?.timeS ?? 0);
+    const rate = (value: number, last: number | undefined) =>
+      elapsedS > 0 ? (value - (last ?? 0)) / elapsedS : 0;
+    return {
+      timeS,
+      steps: peer.steps,
+      samples: peer.samples,
+      samplesPerSecond: rate(peer.samples, before?.samples),
+      links: [...peer.links.values()].filter((link) => link.greeted).length,
+      bytesIn: counters.bytesIn,
+      bytesOut: counters.bytesOut,
+      bytesInPerSecond: rate(counters.bytesIn, before?.bytesIn),
+      bytesOutPerSecond: rate(counters.bytesOut, before?.bytesOut),
+      exchangesAccepted: counters.exchangesAccepted,
+      exchangesRetried: counters.exchangesRetried,
+      exchangesRefused: counters.exchangesRefused,
+      exchangesClipped: counters.exchangesClipped,
+      age: peer.replica.oldest,
+      loss: tally.loss,
+      accuracy: tally.accuracy,
+    };
+  }
+
+  #reportLoss(): void {
+    const { loss, accuracy } = this.#lossMeter.take();
+    const peer = this.#peer;
+    if (peer !== null && loss !== null && accuracy !== null) {
+      const steps = peer.steps + this.#unheard.steps;
+      const samples = peer.samples + this.#unheard.samples;
+      const timeS = this.#timing.now() - this.#begunAt;
+      this.#port.post({ type: "loss", point: { timeS, steps, samples, loss, accuracy } });
+    }
+  }
+
+  #note({ peer, sliceIndex, weight, changeNorm, clipped }: Extract<Action, { type: "averaged" }>): void {
+    if (this.#noteRoom === 0) {
+      this.#notesSkipped += 1;
+      return;
+    }
+    this.#noteRoom -= 1;
+    const timeS = this.#timing.now() - this.#begunAt;
+    const sliceCount = this.#peer?.replica.sliceCount ?? 0;
+    const skipped = this.#notesSkipped;
+    this.#notesSkipped = 0;
+    const note = { timeS, peer, sliceIndex, sliceCount, weight, changeNorm, clipped, skipped };
+    this.#port.post({ type: "exchange", note });
+  }
+
+  #notice(notice: Omit<Notice, "timeS">): void {
+    if (this.#noticeRoom > 0) {
+      this.#noticeRoom -= 1;
+      const timeS = this.#timing.now() - this.#begunAt;
+      this.#port.post({ type: "notice", notice: { timeS, ...notice } });
+    }
+  }
+
+  // -- time ------------------------------------------------------------------------------------------------------------
+
+  #wait(seconds: number, call: () => void): () => void {
+    return this.#timing.later(Math.max(0, seconds), () => this.#guarded(call));
+  }
+
+  /** Whatever fails here ends the tab's part with a sentence; after the end nothing is called. */
+  #guarded(call: () => void): void {
+    if (this.#ended) {
+      return;
+    }
+    try {
+      call();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #every(seconds: number, call: () => void): void {
+    this.#wait(seconds, () => {
+      call();
+      this.#every(seconds, call);
+    });
+  }
+}
+
+const KINDS = {
+  [PeerKind.PYTHON]: "python",
+  [PeerKind.BROWSER]: "browser",
+  [PeerKind.TRACKER]: "tracker",
+} as const;
+
+function linkRows(peer: Peer): HostLinkRow[] {
+  return Array.from(peer.links.values(), (link) => ({
+    link: link.number,
+    peer: link.peer,
+    kind: KINDS[link.kind],
+    outgoing: link.outgoing,
+    greeted: link.greeted,
+    congested: link.congested,
+    roundTripS: link.roundTripS,
+    age: link.age,
+    steps: link.steps,
+    samplesPerSecond: link.samplesPerSecond,
+  }));
+}
+
+function sentenceOf(text: string): string {
+  return `${text[0].toUpperCase()}${text.slice(1)}.`;
+}
