@@ -54,6 +54,7 @@ class Mesh:
         self._order = 0
         self._links = 0
         self._chance = Generator(self.faults.seed)
+        self._server = Generator(self.faults.seed + 1)
         self._slices = SliceCodec()
         self.deliver_hook: Callable[[int, bytes], bytes | None] | None = None
 
@@ -94,8 +95,9 @@ class Mesh:
         self.log.append((self.now, number, action))
         match action:
             case actions.Introduce(count):
-                others = tuple(peer_id(other) for other in self.peers if other != number)
-                self.at(self.now, lambda: self.give(number, events.Introduced(others[:count] if count < len(others) else others)))
+                others = [peer_id(other) for other in self.peers if other != number]
+                self._server.shuffle(others)
+                self.at(self.now, lambda: self.give(number, events.Introduced(tuple(others[:count]))))
             case actions.Connect(peer):
                 other = int.from_bytes(peer[:4], "big")
                 if other in self.peers and other not in self.unreachable:
