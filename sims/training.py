@@ -22,24 +22,31 @@ from sims.tasks import Floats, Indices, Task
 class Batches:
     """A peer's batches: as `meshlearn.learning.Trainer` draws them with the same seed, but as indices."""
 
-    __slots__ = ("_generator", "_holding", "_order", "_position", "batch_size")
+    __slots__ = ("_epoch", "_generator", "_holding", "_order", "_position", "batch_size")
 
     def __init__(self, holding: Indices, batch_size: int, seed: int) -> None:
         self._holding = holding
         self._generator = np.random.Generator(np.random.PCG64(seed))
         self._order: Indices = np.arange(len(holding), dtype=np.int32)
+        self._epoch: Indices = holding
         self._position = len(holding)
         self.batch_size = min(batch_size, len(holding))
 
     def draw(self, out: Indices) -> None:
         """Write the indices of the next batch into int64 [batch_size]."""
-        filled, size = 0, self.batch_size
+        position, size = self._position, self.batch_size
+        if position + size <= len(self._epoch):
+            out[:size] = self._epoch[position : position + size]
+            self._position = position + size
+            return
+        filled = 0
         while filled < size:
             if self._position == len(self._order):
                 self._generator.shuffle(self._order)
+                self._epoch = self._holding[self._order]
                 self._position = 0
             count = min(size - filled, len(self._order) - self._position)
-            out[filled : filled + count] = self._holding[self._order[self._position : self._position + count]]
+            out[filled : filled + count] = self._epoch[self._position : self._position + count]
             self._position += count
             filled += count
 
@@ -66,7 +73,7 @@ class Training:
         self._work = np.zeros((capacity, parameters), np.float32)
         self._chosen = np.zeros((capacity, batch_size), np.int64)
         self._begun: list[int] = []
-        self._computed = np.zeros(capacity, np.bool_)
+        self._computed = bytearray(capacity)
         self._scratch = np.empty(parameters, np.float32)
         probe = make_optimiser(settings, 1)
         self.learning_rate = probe.learning_rate
@@ -135,7 +142,8 @@ class Training:
 
     def _compute(self) -> None:
         begun, self._begun = self._begun, []
-        self._computed[begun] = True
+        for number in begun:
+            self._computed[number] = True
         if self._single is not None:
             for number in begun:
                 self._compute_one(number)

@@ -15,6 +15,7 @@ from meshlearn.protocol.averaging import AGE_SLACK, Contribution
 from meshlearn.wire.quantise import CHUNK, Floats
 
 HISTORY = 15
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def norm(values: Floats) -> float:
@@ -26,8 +27,11 @@ def norm(values: Floats) -> float:
     for start in range(0, len(values), CHUNK):
         part = values[start : start + CHUNK].astype(np.float64)
         square += float(np.dot(part, part))
+    root = math.sqrt(square)
+    if root <= _FLOAT32_MAX:
+        return float(np.float32(root))
     with np.errstate(over="ignore"):
-        return float(np.float32(math.sqrt(square)))
+        return float(np.float32(root))
 
 
 class Admission:
