@@ -1,0 +1,257 @@
+/** Shows what a session says: status, figures, curves, the mesh, the log. */
+
+import type {
+  Evaluation,
+  LoadingProgress,
+  MeshPicture as Mesh,
+  Notice,
+  RunFacts,
+  Session,
+  SessionCounters,
+  SessionState,
+  SessionStatus,
+} from "../runtime/session.ts";
+import { Charts } from "./charts.ts";
+import { RunClock } from "./clock.ts";
+import type { Device } from "./device.ts";
+import { action, field, find, setFigure, setText } from "./dom.ts";
+import { Evaluator, type Measured } from "./evaluator.ts";
+import { bytes, bytesPerSecond, count, duration, loss, percent, shortNumber } from "./format.ts";
+import { thanks } from "./intro.ts";
+import { MeshPicture } from "./meshPicture.ts";
+import { TryModel } from "./tryModel.ts";
+
+const MESH_EVERY_MS = 3_000;
+const LOG_LINES_MAX = 40;
+const HISTORY_LONG_S = 300;
+const ENDED: ReadonlySet<SessionState> = new Set(["over", "stopped", "elsewhere", "failed"]);
+const PARTS: Readonly<Record<LoadingProgress["part"], string>> = {
+  manifest: "what the run is",
+  initial: "the model",
+  data: "the examples",
+  engine: "the engine",
+};
+
+export class Dashboard {
+  readonly charts = new Charts();
+  readonly #session: Session;
+  readonly #token: string;
+  readonly #device: Device;
+  readonly #clock = new RunClock();
+  readonly #mesh = new MeshPicture();
+  readonly #try: TryModel;
+  readonly #progress = find<HTMLProgressElement>(".loading");
+  #evaluator: Evaluator | null = null;
+  #timeS = 0;
+  #lastState: SessionState = "idle";
+  #hasHistory = false;
+  #lastRunS = 0;
+
+  constructor(session: Session, token: string, device: Device) {
+    this.#session = session;
+    this.#token = token;
+    this.#device = device;
+    this.#try = new TryModel({
+      predict: (input) => session.predict(input),
+      example: async () => (await this.#evaluator?.example()) ?? null,
+    });
+    session.on("status", (status) => this.#showStatus(status));
+    session.on("facts", (facts) => this.#try.fit(facts));
+    session.on("progress", (progress) => this.#showProgress(progress));
+    session.on("counters", (counters) => this.#showCounters(counters));
+    session.on("links", (links) => this.#mesh.showLinks(links));
+    session.on("mesh", (mesh) => this.#showMesh(mesh));
+    session.on("exchange", (note) => this.#mesh.spark(note));
+    session.on("loss", (point) => {
+      this.charts.push("batch", this.#clock.at(point.timeS), point.accuracy, point.loss);
+      this.#timeS = point.timeS;
+      this.#try.modelChanged();
+    });
+    session.on("evaluation", (evaluation) => this.#showEvaluation(evaluation));
+    session.on("notice", (notice) => this.#log(notice));
+    setInterval(() => {
+      if (document.body.dataset.view === "training" && !document.hidden && !ENDED.has(session.status.state)) {
+        session.askForMesh();
+      }
+    }, MESH_EVERY_MS);
+    action("pause").addEventListener("click", () => {
+      if (session.status.state === "paused") {
+        session.resume();
+      } else {
+        session.pause();
+      }
+    });
+    action("stop").addEventListener("click", () => void session.stop());
+    action("download").addEventListener("click", () => void this.#download());
+  }
+
+  /** The curve so far, before or after joining. */
+  showHistory(history: readonly Evaluation[]): void {
+    const fresh = history.filter(({ timeS }) => timeS > this.#lastRunS || !this.#hasHistory);
+    this.#hasHistory ||= fresh.length > 0;
+    for (const { timeS, accuracy, loss: nats } of fresh) {
+      this.charts.push("run", timeS, accuracy, nats);
+      this.#lastRunS = timeS;
+    }
+    this.#clock.assume(this.#lastRunS, this.#timeS);
+  }
+
+  /** The person has pressed start. */
+  begin(): void {
+    this.charts.joinedAt = this.#clock.at(0);
+    if (this.#lastRunS > HISTORY_LONG_S) {
+      find<HTMLInputElement>('[name="window"][value="mine"]').click();
+    }
+  }
+
+  recolour(): void {
+    this.charts.recolour();
+    this.#try.recolour();
+  }
+
+  #showStatus(status: SessionStatus): void {
+    const { state } = status;
+    document.body.dataset.state = state;
+    const words = state === "stopped" || state === "over" ? this.#thanks() : "";
+    setText(field("sentence"), words === "" ? status.sentence : `${status.sentence} ${words}`);
+    const isAway = status.signaling === "away" && !ENDED.has(state);
+    setText(
+      field("away"),
+      isAway ? "The server is away. Training goes on with the peers you are linked to." : "",
+    );
+    const pause = action("pause");
+    setText(pause, state === "paused" ? "Resume" : "Pause");
+    pause.hidden = state !== "training" && state !== "paused";
+    action("stop").hidden = ENDED.has(state);
+    const again = action("again");
+    again.hidden = !ENDED.has(state) || state === "over";
+    setText(
+      again,
+      state === "elsewhere" ? "Train here instead" : state === "failed" ? "Try again" : "Start again",
+    );
+    action("download").disabled = status.model === null;
+    this.#device.showWakeLock(status.wakeLock);
+    this.#progress.hidden = state !== "loading" && state !== "joining";
+    if (state === "joining") {
+      this.#progress.removeAttribute("value"); // how long it takes depends on others
+    }
+    if (state !== this.#lastState) {
+      this.#lastState = state;
+      this.#turned(state);
+    }
+  }
+
+  #turned(state: SessionState): void {
+    if (state === "training" && this.#evaluator === null) {
+      void this.#openEvaluator();
+      this.#session.askForMesh();
+    }
+    if (ENDED.has(state)) {
+      this.#evaluator?.stop();
+      this.#evaluator = null;
+      action("example").disabled = true;
+      this.#mesh.clear();
+    }
+  }
+
+  async #openEvaluator(): Promise<void> {
+    const facts = this.#session.facts;
+    if (facts === null) {
+      return;
+    }
+    const opened = await Evaluator.open(
+      facts,
+      this.#token,
+      () => this.#session.exportModel(),
+      (measured) => this.#showMeasured(measured),
+    );
+    if (ENDED.has(this.#session.status.state)) {
+      opened?.stop();
+      return;
+    }
+    this.#evaluator = opened;
+    action("example").disabled = opened === null;
+  }
+
+  #showProgress({ part, bytes: done, bytesTotal, cached }: LoadingProgress): void {
+    this.#progress.max = Math.max(1, bytesTotal);
+    this.#progress.value = done;
+    const from = cached ? ", kept from the last visit" : "";
+    const size = bytesTotal > 0 ? `: ${bytes(done)} of ${bytes(bytesTotal)}${from}` : "";
+    setText(field("sentence"), `Fetching ${PARTS[part]}${size}.`);
+  }
+
+  #showCounters(counters: SessionCounters): void {
+    this.#timeS = counters.timeS;
+    setFigure(field("rate"), counters.samplesPerSecond, shortNumber(counters.samplesPerSecond));
+    setFigure(field("samples"), counters.samples, shortNumber(counters.samples));
+    field("samples").dataset.steps = String(counters.steps);
+    setFigure(field("links"), counters.links, String(counters.links));
+    setFigure(field("exchanges"), counters.exchangesAccepted, shortNumber(counters.exchangesAccepted));
+    const bad = counters.exchangesRetried + counters.exchangesRefused;
+    setText(field("retried"), bad === 0 ? "slices averaged" : `${shortNumber(bad)} retried or refused`);
+    setFigure(field("bytes-in"), counters.bytesIn, bytes(counters.bytesIn));
+    setFigure(field("bytes-out"), counters.bytesOut, bytes(counters.bytesOut));
+    setText(field("rate-in"), bytesPerSecond(counters.bytesInPerSecond));
+    setText(field("rate-out"), bytesPerSecond(counters.bytesOutPerSecond));
+  }
+
+  #showMesh(mesh: Mesh): void {
+    this.#mesh.showMesh(mesh, this.#session.peer ?? "");
+    setText(field("online"), `linked, of ${mesh.online.toLocaleString("en")} online`);
+    const all = mesh.peers.reduce((sum, row) => sum + (row.samples ?? 0), 0);
+    const own = Number(field("samples").dataset.value ?? 0);
+    if (all > 0) {
+      setText(field("share"), `samples, ${percent(Math.min(1, own / Math.max(all, own)))} of those online`);
+    }
+  }
+
+  #showEvaluation({ timeS, accuracy, loss: nats }: Evaluation): void {
+    const moved = this.#clock.tie(timeS, this.#timeS);
+    if (moved !== 0) {
+      this.charts.shiftOwn(moved);
+    }
+    this.#hasHistory = true;
+    this.#lastRunS = Math.max(timeS, this.#lastRunS);
+    this.charts.push("run", timeS, accuracy, nats);
+    field("accuracy").dataset.run = String(accuracy);
+  }
+
+  #showMeasured({ accuracy, loss: nats }: Measured): void {
+    this.charts.push("own", this.#clock.at(this.#timeS), accuracy, nats);
+    setFigure(field("accuracy"), accuracy, percent(accuracy));
+    setFigure(field("loss"), nats, loss(nats));
+  }
+
+  #log(notice: Notice): void {
+    const line = document.createElement("li");
+    line.className = notice.level;
+    line.textContent = `${duration(notice.timeS)}: ${notice.sentence}`;
+    const log = field("log");
+    log.prepend(line);
+    while (log.childElementCount > LOG_LINES_MAX) {
+      log.lastElementChild?.remove();
+    }
+  }
+
+  #thanks(): string {
+    const counters = this.#session.counters;
+    return counters === null ? "" : thanks(counters.samples, counters.timeS);
+  }
+
+  async #download(): Promise<void> {
+    const model = await this.#session.exportModel();
+    const facts: RunFacts | null = this.#session.facts;
+    if (model === null || facts === null) {
+      return;
+    }
+    const address = URL.createObjectURL(
+      new Blob([model as Uint8Array<ArrayBuffer>], { type: "application/octet-stream" }),
+    );
+    const link = document.createElement("a");
+    link.href = address;
+    link.download = `${facts.run}-${count(this.#session.counters?.age ?? 0, "step").replace(/\D/g, "")}.safetensors`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  }
+}

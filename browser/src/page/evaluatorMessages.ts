@@ -1,0 +1,30 @@
+/** What the page and its evaluator, a Worker, say to each other. */
+
+import type { JsonObject } from "../learning/strictJson.ts";
+
+/** The test shard of the run, and the model that reads it. */
+export interface TestSet {
+  readonly spec: JsonObject;
+  readonly address: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly sha256: string;
+  readonly classes: number;
+  readonly scale: number;
+}
+
+export type Request =
+  | { readonly kind: "load"; readonly id: number; readonly test: TestSet }
+  | { readonly kind: "evaluate"; readonly id: number; readonly model: Uint8Array }
+  | { readonly kind: "example"; readonly id: number };
+
+export type Answer =
+  | { readonly id: number; readonly kind: "loaded"; readonly examples: number }
+  | {
+      readonly id: number;
+      readonly kind: "evaluated";
+      readonly accuracy: number;
+      readonly loss: number;
+      readonly tookMs: number;
+    }
+  | { readonly id: number; readonly kind: "example"; readonly image: Float32Array; readonly label: number }
+  | { readonly id: number; readonly kind: "failed"; readonly reason: string };
