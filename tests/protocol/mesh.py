@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from meshlearn.errors import ChecksumMismatch
 from meshlearn.protocol import actions, events
 from meshlearn.protocol.averaging import AveragingRule, Pairwise
 from meshlearn.protocol.config import PeerConfig
@@ -22,6 +23,31 @@ RUN_TAG = b"testrun!"
 
 def peer_id(number: int) -> bytes:
     return number.to_bytes(4, "big") * 8
+
+
+class WitnessCodec(SliceCodec):
+    """A codec that all peers of a mesh share, and that knows what every payload stands for: no wrong slice may come out of it."""
+
+    def __init__(self):
+        super().__init__()
+        self._said: dict[tuple[bytes, int, int], bytes] = {}
+        self.decoded = self.mismatched = 0
+
+    def encode(self, codec, values, offset, reach=None):
+        encoded = super().encode(codec, values, offset, reach)
+        self._said[encoded.payload, encoded.checksum, offset] = encoded.rounded.tobytes()
+        return encoded
+
+    def decode(self, codec, payload, compressed, count, offset, checksum, reference):
+        try:
+            decoded = super().decode(codec, payload, compressed, count, offset, checksum, reference)
+        except ChecksumMismatch:
+            self.mismatched += 1
+            raise
+        said = self._said.get((bytes(payload), checksum, offset))
+        assert said is None or said == decoded.tobytes(), "a slice was decoded to what nobody has sent"
+        self.decoded += said is not None
+        return decoded
 
 
 @dataclass
@@ -55,14 +81,15 @@ class Mesh:
         self._links = 0
         self._chance = Generator(self.faults.seed)
         self._server = Generator(self.faults.seed + 1)
-        self._slices = SliceCodec()
-        self.deliver_hook: Callable[[int, bytes], bytes | None] | None = None
+        self.codec = WitnessCodec()
+        self.tamper: Callable[[int, int, bytes], bytes | None] | None = None
+        """Called with (sender, link, frame); what it returns is carried instead, None is lost."""
 
     def add(self, number: int, seed: int | None = None, kind=PeerKind.PYTHON, start=True, **settings) -> Peer:
         config = PeerConfig(peer_id(number), RUN_TAG, kind=kind, **{**self.settings, **settings})
         replica = Replica(self.initial, self.slice_length)
         generator = Generator(1000 + number if seed is None else seed)
-        peer = Peer(config, replica, self.rule(), generator, self.now, self._slices)
+        peer = Peer(config, replica, self.rule(), generator, self.now, self.codec)
         self.peers[number] = peer
         if start:
             self.give(number, events.Started())
@@ -120,7 +147,9 @@ class Mesh:
 
     def _carry(self, number: int, link: int, frame: bytes) -> None:
         end = self.ends.get((number, link))
-        if end is None:
+        if end is not None and self.tamper is not None:
+            frame = self.tamper(number, link, frame)
+        if end is None or frame is None:
             return
         faults, chance = self.faults, self._chance
         if faults.lost and chance.uniform() < faults.lost:
@@ -146,6 +175,34 @@ class Mesh:
             else:
                 self.now = due[0]
                 self.give(due[1], events.Tick())
+
+    def train(self, number: int, change: Callable[[Peer], np.ndarray], every_s: float, until: float) -> None:
+        """Let the peer take a step every so often, once it is ready: `change` gives what is added to its vector."""
+
+        def step():
+            if number in self.peers and self.now < until:
+                peer = self.peers[number]
+                if peer.ready:
+                    peer.replica.vector += change(peer)
+                    self.give(number, events.Stepped(1, 32))
+                self.at(self.now + every_s, step)
+
+        self.at(self.now + every_s, step)
+
+    def drain(self) -> None:
+        """Deliver what is under way, and the answers to that, without any more ticks."""
+        while self._queue:
+            self.now, _, call = heapq.heappop(self._queue)
+            call()
+
+    def displacements(self) -> np.ndarray:
+        """float64 [peers, parameters] of those that train."""
+        return self.vectors().astype(np.float64) - self.initial
+
+    def disagreement(self) -> float:
+        """Root mean square distance of the peers from their mean."""
+        found = self.displacements()
+        return float(np.sqrt(((found - found.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
     def vectors(self) -> np.ndarray:
         return np.stack([peer.replica.vector for peer in self.peers.values() if peer.config.trains])
