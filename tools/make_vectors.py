@@ -1,4 +1,4 @@
-"""Write tests/vectors/*.json of the wire and the peer: `python tools/make_vectors.py [directory]`.
+"""Write tests/vectors/*.json of the wire, the peer and its identity: `python tools/make_vectors.py [directory]`.
 
 The files are the same to the byte whenever the protocol is: the tests make them again and compare. tests/vectors/README.md
 describes their layout.
@@ -13,6 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import vectors_identity
 import vectors_transcripts
 import vectors_wire
 
@@ -21,7 +22,7 @@ DIRECTORY = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 
 def files() -> dict[str, dict[str, Any]]:
     """Return the content of each file by its name."""
-    return vectors_wire.files() | vectors_transcripts.files()
+    return vectors_wire.files() | vectors_transcripts.files() | vectors_identity.files()
 
 
 def rendered(content: dict[str, Any]) -> str:
