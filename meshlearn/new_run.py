@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from meshlearn.errors import SettingsError
 from meshlearn.learning.datasets import open_dataset
@@ -56,6 +57,7 @@ def new_run(
     skew: str = "even",
     shards: int | None = None,
     data_license: str | None = None,
+    private: bool = False,
 ) -> CreatedRun:
     """Write a run for the data set `data` ("digits" or a path) into `state_dir`; return its id and tokens.
 
@@ -81,11 +83,24 @@ def new_run(
         title=title or f"{train.name[:1].upper()}{train.name[1:]}",
         description=description,
         by=by,
+        private=private,
     )
     try:
         return create_run(state_dir, fields, initial, files)
     except SignalingError as error:
         raise SettingsError(str(error)) from None
+
+
+def check_url(url: str) -> str:
+    """Return the server's URL without a slash at its end; raises SettingsError where links made of it would not work."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment or parts.username:
+        raise SettingsError(f"--url {url} is no address of a server; it looks like http://192.168.1.5:8765.")
+    return url.rstrip("/")
 
 
 def read_optimiser(text: str) -> dict[str, Any]:

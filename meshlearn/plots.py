@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 
-from meshlearn.runtime.checkpoint import Evaluation
+from meshlearn.runtime.checkpoint import Evaluation, write_atomically
 
 mpl.use("Agg")  # before pyplot is imported: no display is needed
 
@@ -57,5 +58,7 @@ def plot_history(
         traffic.set_ylim(bottom=0)
         for panel in axes:
             panel.set_xlim(left=0)
-        figure.savefig(path, dpi=150)
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=150, format="png")
         plt.close(figure)
+    write_atomically(path, picture.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,35 +10,56 @@ import typer
 
 
 def command(
-    peers: Annotated[int, typer.Option(min=1, max=32, help="How many peers train.")] = 4,
-    data: Annotated[str, typer.Option(help='"digits" (packaged) or the path of a data set.')] = "digits",
-    goal: Annotated[float, typer.Option(min=0, max=1, help="Test accuracy at which the demo ends.")] = 0.95,
-    step_limit: Annotated[int, typer.Option(min=1, help="Steps of a peer at which it ends otherwise.")] = 2_000,
+    peers: Annotated[int, typer.Option(min=1, max=32, help="How many peers train.", metavar="N")] = 4,
+    data: Annotated[str, typer.Option(help='"digits" (packaged) or the path of a data set.', metavar="PATH")] = "digits",
+    goal: Annotated[
+        float, typer.Option(min=0, max=1, help="Test accuracy at which the demo ends; 0 for none.", metavar="SHARE")
+    ] = 0.95,
+    step_limit: Annotated[int, typer.Option(min=1, help="Steps of a peer at which it ends otherwise.", metavar="N")] = 2_000,
     steps_per_second: Annotated[
-        float, typer.Option(min=0, help="Pace of each peer, so that it can be watched; 0 for no limit.")
+        float, typer.Option(min=0, help="Pace of each peer, so that it can be watched; 0 for no limit.", metavar="RATE")
     ] = 100,
-    skew: Annotated[str, typer.Option(help='How the data is divided: "even", "dirichlet:0.5" or "classes:2".')] = "even",
-    rule: Annotated[str, typer.Option(help="pairwise, drift-corrected (for skewed data) or none.")] = "pairwise",
-    codec: Annotated[str, typer.Option(help="How slices travel.")] = "modular8",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the signaling server; 0 for any free one.")] = 0,
-    host: Annotated[str, typer.Option(help="Its address.")] = "127.0.0.1",
-    seed: Annotated[int, typer.Option(min=0, help="Of the initial vector and the division of the data.")] = 1,
-    out: Annotated[Path, typer.Option(help="Results go into OUT/<run>.")] = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of the table.")] = False,
+    exchange_interval: Annotated[
+        float, typer.Option(help="Mean seconds between two exchanges that a peer begins.", metavar="SECONDS")
+    ] = 0.04,
+    skew: Annotated[
+        str, typer.Option(help='How the data is divided: "even", "dirichlet:0.5" or "classes:2".', metavar="HOW")
+    ] = "even",
+    rule: Annotated[str, typer.Option(help="pairwise, drift-corrected (for skewed data) or none.", metavar="NAME")] = "pairwise",
+    codec: Annotated[str, typer.Option(help="How slices travel.", metavar="NAME")] = "modular8",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the signaling server; 0 for any free one.", metavar="PORT")
+    ] = 0,
+    host: Annotated[str, typer.Option(help="Its address; 0.0.0.0 lets other machines join.", metavar="ADDRESS")] = "127.0.0.1",
+    qr: Annotated[
+        bool | None,
+        typer.Option(
+            "--qr/--no-qr", help="Show the join link as a QR code; left out: where others can reach it.", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the initial vector, the division of the data and the batches.", metavar="N")
+    ] = 1,
+    out: Annotated[Path, typer.Option(help="Results go into FOLDER/<run>.", metavar="FOLDER")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: link, evaluation, peers, summary.")] = False,
 ) -> None:
     """Train on handwritten digits with a server, four peers and a tracker as processes, and watch them.
 
     Example: `meshlearn demo --peers 8 --skew classes:2 --rule drift-corrected`
     """
+    # Before numpy is imported: the one process to compare with needs no second core, and the peers need both.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
     from meshlearn.cli.live import run_live
     from meshlearn.demo.main import Demo, DemoOptions
 
     options = DemoOptions(
         peers=peers,
         data=data,
-        goal=goal,
+        goal=goal or None,
         step_limit=step_limit,
         steps_per_second=steps_per_second or None,
+        exchange_interval_s=exchange_interval,
         port=port,
         host=host,
         out=out,
@@ -45,6 +67,7 @@ def command(
         skew=skew,
         rule=rule,
         codec=codec,
+        qr=qr,
         as_json=as_json,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
@@ -21,18 +21,21 @@ def run_live(main: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 @contextlib.contextmanager
-def on_interrupt(call: Callable[[], None]) -> Any:
+def on_interrupt(call: Callable[[], None]) -> Iterator[None]:
     """Call `call` on the loop at SIGINT or SIGTERM, as often as they come, while the context lasts."""
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    try:
-        for number in signals:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous: dict[signal.Signals, Any] = {}
+    for number in numbers:
+        try:
             loop.add_signal_handler(number, call)
-    except NotImplementedError:  # Windows: KeyboardInterrupt it is
-        yield
-        return
+        except NotImplementedError:  # Windows
+            previous[number] = signal.signal(number, lambda *_: loop.call_soon_threadsafe(call))
     try:
         yield
     finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
+        for number in numbers:
+            if number in previous:
+                signal.signal(number, previous[number])
+            else:
+                loop.remove_signal_handler(number)

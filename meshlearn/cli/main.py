@@ -7,17 +7,41 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
 from meshlearn.errors import UserError
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
-PLUGIN_GROUP = "meshlearn.commands"
+EXIT_USER_ERROR: Final = 2
+EXIT_INTERRUPTED: Final = 130
+PLUGIN_GROUP: Final = "meshlearn.commands"
+# Set by a process that starts others: they end when it does, however it ends, because their standard input then closes.
+END_WITH_STDIN: Final = "MESHLEARN_END_WITH_STDIN"
+
+# typer brings a click of its own, or uses the installed one: this is its UsageError either way.
+_UsageError: Final[type[Any]] = typer.BadParameter.__mro__[1]
+
+# What a disk or a path can be guilty of; anything else that the system refuses is a fault of ours and shows its traceback.
+_DISK: Final = {
+    errno.ENOSPC: "make room or choose another folder",
+    errno.EDQUOT: "make room or choose another folder",
+    errno.EFBIG: "choose another folder",
+    errno.EIO: "check the disk",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder that you may write to",
+    errno.ENOTDIR: "choose another path",
+    errno.EISDIR: "choose another path",
+    errno.EEXIST: "choose another path",
+    errno.ENOENT: "choose another path",
+    errno.ELOOP: "choose another path",
+    errno.ENAMETOOLONG: "choose a shorter path",
+}
 
 app = typer.Typer(
     name="meshlearn",
@@ -27,6 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
+    epilog="Begin with `meshlearn demo`. Every command has a `--help` with an example.",
 )
 
 
@@ -53,29 +78,67 @@ def _add_commands() -> None:
     app.add_typer(data.app, name="data")
     app.command("bench")(bench.command)
     for entry in sorted(metadata.entry_points(group=PLUGIN_GROUP), key=lambda entry: entry.name):
-        app.command(entry.name)(entry.load())
+        try:
+            app.command(entry.name)(entry.load())
+        except Exception as error:  # a broken package of somebody else must not take the other commands along
+            print(f"meshlearn: the command {entry.name} of {entry.value} is left out: {error}", file=sys.stderr)
 
 
 def main() -> None:
-    """Run the command line; never shows a traceback for what the user can mend."""
+    """Run the command line and exit; never shows a traceback for what the user can mend."""
+    if os.environ.pop(END_WITH_STDIN, ""):
+        _end_with_stdin()
     _add_commands()
+    code: int | None = None
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except _UsageError as error:
+        _misused(error)
     except UserError as error:
         _fail(str(error))
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing to say, and nothing to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno not in _DISK:
             raise
-        where = f" at {error.filename}" if error.filename else ""
-        _fail(f"The disk refused to write{where}: {(error.strerror or str(error)).lower()}; make room or choose another folder.")
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        _fail(_disk_sentence(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(sentence: str) -> None:
+def _disk_sentence(error: OSError) -> str:
+    what = (error.strerror or str(error)).rstrip(".")
+    where = error.filename2 or error.filename
+    place = f" at {os.fsdecode(where)}" if isinstance(where, str | bytes) else ""
+    return f"The disk refuses{place}: {what[:1].lower()}{what[1:]}; {_DISK[error.errno or errno.EIO]}."
+
+
+def _misused(error: Any) -> NoReturn:
+    context = error.ctx
+    message = error.format_message().strip().rstrip(".")
+    path = context.command_path if context is not None else "meshlearn"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        # The help itself: rich has printed it, or it is the message.
+        if message:
+            typer.echo(message)
+        sys.exit(0)
+    _fail(f"{message}; see `{path} --help`.")
+
+
+def _fail(sentence: str) -> NoReturn:
     print(f"meshlearn: {sentence}", file=sys.stderr)
     sys.exit(EXIT_USER_ERROR)
+
+
+def _end_with_stdin() -> None:
+    """End in good order, as at SIGTERM, when standard input closes."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="meshlearn-stdin", daemon=True).start()

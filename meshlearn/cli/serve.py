@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,11 +21,11 @@ def default_state_dir() -> Path:
 
 
 def command(
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8765,
-    state: Annotated[Path | None, typer.Option(help="Directory with the runs, made if missing.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.", metavar="ADDRESS")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.", metavar="PORT")] = 8765,
+    state: Annotated[Path | None, typer.Option(help="Folder of the runs, made if missing.", metavar="FOLDER")] = None,
     ice_servers: Annotated[
-        str | None, typer.Option(help="STUN and TURN servers for every peer: a JSON list, or a file of one.")
+        str | None, typer.Option(help="STUN and TURN servers for every peer: a JSON list, or a file of one.", metavar="JSON")
     ] = None,
     trust_proxy: Annotated[bool, typer.Option("--trust-proxy", help="Believe X-Forwarded-For; only behind a proxy.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object when connections are taken.")] = False,
@@ -33,6 +34,7 @@ def command(
 
     Example: `meshlearn serve --host 0.0.0.0 --port 8765`
     """
+    from meshlearn.cli.addresses import reachable_url
     from meshlearn.errors import SettingsError
     from signaling.errors import SignalingError
     from signaling.server import read_ice_servers, run
@@ -41,11 +43,12 @@ def command(
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
 
     def ready(bound: int) -> None:
-        url = f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{bound}"  # noqa: S104 - shown, not listened on
+        url = reachable_url(host, bound)
         if as_json:
             print_json({"event": "ready", "url": url, "port": bound, "state": str(directory)})
-        else:
-            print_line(f"serving {directory} at {url}   (make a run with: meshlearn new --url {url})")
+            return
+        place = f" --state {shlex.quote(str(state))}" if state else ""
+        print_line(f"serving {directory} at {url}   (make a run with: meshlearn new --url {url}{place})")
 
     try:
         servers = read_ice_servers(ice_servers) if ice_servers else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,21 +12,29 @@ import typer
 from meshlearn.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
-    from meshlearn.runtime.join import JoinOptions
+    from meshlearn.runtime.checkpoint import Evaluation
+    from meshlearn.runtime.join import JoinOptions, Session
+    from meshlearn.runtime.publisher import Publisher
     from meshlearn.runtime.tracker import Tracker
 
 TICK_S = 0.5
 CHECKPOINT_INTERVAL_S = 10.0
+# How long the server has to say that the run is over, after the owner's tracker has said so.
+FINISH_S = 5.0
 
 
 def command(
-    link: Annotated[str, typer.Argument(help="The run's owner link publishes the curve; a join link only watches.")],
-    out: Annotated[Path, typer.Option(help="Folder for model.safetensors, history.csv and curves.png.")] = Path("track"),
-    engine: Annotated[str, typer.Option(help="numpy, torch or torch:cuda.")] = "numpy",
-    transport: Annotated[str, typer.Option(help="aiortc or wrtc.")] = "aiortc",
-    cache: Annotated[Path | None, typer.Option(help="Where data shards are kept.")] = None,
-    identity: Annotated[Path | None, typer.Option(help="Key file, made if missing; a new key each time if left out.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: evaluation, over.")] = False,
+    link: Annotated[str, typer.Argument(help="The owner's link publishes the curve; a join link only watches.", metavar="LINK")],
+    out: Annotated[
+        Path, typer.Option(help="Where the model, history.csv, curves.png and run.closure.zip go.", metavar="FOLDER")
+    ] = Path("track"),
+    engine: Annotated[str, typer.Option(help="numpy, torch or torch:cuda.", metavar="NAME")] = "numpy",
+    transport: Annotated[str, typer.Option(help="aiortc or wrtc.", metavar="NAME")] = "aiortc",
+    cache: Annotated[Path | None, typer.Option(help="Where data shards are kept.", metavar="FOLDER")] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="Key file, made if missing; a new key each time if left out.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: joined, evaluation, over.")] = False,
 ) -> None:
     """Pull the peers' models, evaluate their mean on the test set, and keep checkpoints; ends with the run or at Ctrl-C.
 
@@ -40,28 +49,24 @@ def command(
 
 
 async def _track(link: str, options: JoinOptions, out: Path, as_json: bool) -> None:
-    from dataclasses import asdict
-
     from meshlearn.cli.live import on_interrupt
-    from meshlearn.runtime.checkpoint import Evaluation, save_model, write_history
     from meshlearn.runtime.join import open_session
+    from meshlearn.runtime.publisher import Publisher
     from meshlearn.wire.messages import PeerKind
 
     loop = asyncio.get_running_loop()
-    reasons: list[str] = []
-    tracker: Tracker | None = None
 
     def message(fields: dict[str, Any]) -> None:
-        if fields["type"] == "over":
-            loop.call_soon(end, fields.get("reason") or "The run is over.")
-        elif fields["type"] == "mesh" and tracker is not None:
+        if fields["type"] == "mesh":
             tracker.reported(fields["peers"])
+        elif fields["type"] == "evaluation":
+            publisher.confirmed(fields, loop.time())
 
     def evaluated(point: Evaluation) -> None:
         if node.signaling.role == "owner":
-            node.signaling.send({"type": "evaluation", **asdict(point)})
+            publisher.publish(point, loop.time())
         if as_json:
-            print_json({"event": "evaluation", **asdict(point)})
+            print_json({"event": "evaluation", **asdict(point), "peer_accuracy": tracker.accuracies})
         else:
             print_line(
                 f"{point.time_s:7.1f} s  accuracy {point.accuracy:.1%}  loss {point.loss:.3f}  "
@@ -69,55 +74,82 @@ async def _track(link: str, options: JoinOptions, out: Path, as_json: bool) -> N
             )
 
     session = await open_session(link, PeerKind.TRACKER, options, on_message=message, on_evaluation=evaluated)
-    node, run, tracker = session.node, session.run, session.tracker
-    assert tracker is not None
+    assert session.tracker is not None
+    node, tracker = session.node, session.tracker
+    publisher = Publisher(node.signaling.send)
+    # To the last line: whoever ended the run may end this process, too, while it writes its files.
+    with on_interrupt(lambda: node.end("Stopped.")):
+        try:
+            async with session:
+                role = node.signaling.role
+                if as_json:
+                    print_json({"event": "joined", "run": session.run.id, "peer": node.status()["peer"], "role": role})
+                else:
+                    what = "tracking" if role == "owner" else "watching"
+                    print_line(f"{what} {session.run.title!r} (run {session.run.id})")
+                reason = await _watch(session, tracker, publisher, out)
+        finally:
+            _keep(session, tracker, out)
+        _keep_all(session, tracker, out)
+        if as_json:
+            over = {"event": "over", "reason": reason, "evaluations": len(tracker.history)}
+            print_json({**over, "unpublished": publisher.waiting})
+        else:
+            print_line(f"{reason} {_result(tracker, out)}")
 
-    def end(reason: str) -> None:
-        reasons.append(reason)
-        node.end()
 
-    def keep() -> None:
-        if tracker.history:
-            save_model(out / "model.safetensors", run.spec, tracker.vector, age=tracker.age, run=run.id)
-            write_history(out / "history.csv", tracker.history)
+async def _watch(session: Session, tracker: Tracker, publisher: Publisher, out: Path) -> str:
+    """Evaluate until the end; return its reason, or raise what has ended the node."""
+    node, loop = session.node, asyncio.get_running_loop()
+    waiting = asyncio.create_task(node.wait())
+    kept_at = loop.time()
+    while not (await asyncio.wait({waiting}, timeout=TICK_S))[0]:
+        node.signaling.send({"type": "mesh"})
+        tracker.linked(node.peer.links.values())
+        publisher.keep_on(loop.time())
+        if await tracker.evaluate() is not None and loop.time() - kept_at >= CHECKPOINT_INTERVAL_S:
+            kept_at = loop.time()
+            await asyncio.to_thread(_keep, session, tracker, out)
+        if node.signaling.role == "owner" and (reason := tracker.reason_to_end()) is not None:
+            await _finish(session, waiting, reason)
+            node.end(reason)
+            # No further evaluation: the model that reached the goal is the one to keep.
+            return await waiting
+    reason = waiting.result()
+    await tracker.evaluate(wait=False)
+    return reason
 
-    async def watch() -> None:
-        kept_at = loop.time()
-        while True:
-            await asyncio.sleep(TICK_S)
-            node.signaling.send({"type": "mesh"})
-            if await tracker.evaluate() is None:
-                continue
-            if loop.time() - kept_at >= CHECKPOINT_INTERVAL_S:
-                kept_at = loop.time()
-                await asyncio.to_thread(keep)
-            if node.signaling.role == "owner" and (reason := tracker.reason_to_end()) is not None:
-                node.signaling.send({"type": "finish", "reason": reason})
-                await asyncio.sleep(TICK_S)  # the server's "over" normally comes first
-                end(reason)
 
-    try:
-        with on_interrupt(lambda: end("Stopped.")):
-            await node.start()
-            watching = loop.create_task(watch())
-            waiting = loop.create_task(node.wait())
-            await asyncio.wait({watching, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if watching.done():
-                watching.result()
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            await tracker.evaluate()
-    finally:
-        await node.close()
-        keep()
+async def _finish(session: Session, waiting: asyncio.Task[str], reason: str) -> None:
+    """Tell the server that the run is over; its "over" then ends this node like the others. It has FINISH_S to come back."""
+    sent, tries = False, round(FINISH_S / TICK_S)
+    for _ in range(tries):
+        sent = sent or session.node.signaling.send({"type": "finish", "reason": reason})
+        if (await asyncio.wait({waiting}, timeout=TICK_S))[0]:
+            return
+
+
+def _keep(session: Session, tracker: Tracker, out: Path) -> None:
+    """Write what a crash should not take: the latest model and the history."""
+    from meshlearn.runtime.checkpoint import save_model, write_history
+
     if tracker.history:
-        from meshlearn.plots import plot_history
+        save_model(out / "model.safetensors", session.run.spec, tracker.vector, age=tracker.age, run=session.run.id)
+        write_history(out / "history.csv", tracker.history)
 
-        plot_history(out / "curves.png", tracker.history, run.title, run.settings.goal_accuracy)
-    last = tracker.history[-1] if tracker.history else None
-    if as_json:
-        print_json({"event": "over", "reason": reasons[0] if reasons else "", "evaluations": len(tracker.history)})
-    elif last is None:
-        print_line("Nothing was evaluated: no peer had a model.")
-    else:
-        print_line(f"{reasons[0] if reasons else ''} {out / 'model.safetensors'} has {last.accuracy:.1%} on the test set.")
+
+def _keep_all(session: Session, tracker: Tracker, out: Path) -> None:
+    """Write the curves and the closure, too."""
+    from meshlearn.closure import Closure
+    from meshlearn.plots import plot_history
+
+    if tracker.history:
+        plot_history(out / "curves.png", tracker.history, session.run.title, session.run.settings.goal_accuracy)
+        closure = Closure(session.run, session.initial_file, tracker.vector, tracker.age, tuple(tracker.history))
+        closure.save(out / "run.closure.zip")
+
+
+def _result(tracker: Tracker, out: Path) -> str:
+    if not tracker.history:
+        return "Nothing was evaluated: no peer had a model."
+    return f"{out / 'model.safetensors'} has {tracker.history[-1].accuracy:.1%} on the test set."

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-# A line of status is about 1 KiB.
+from meshlearn.cli.main import END_WITH_STDIN
+
+# A line of status is about 1 KiB; a longer one than this is left out.
 LINE_BYTES_MAX: Final = 65_536
 STOP_GRACE_S: Final = 15.0
 
@@ -20,7 +22,13 @@ STOP_GRACE_S: Final = 15.0
 class Child:
     """`python -m meshlearn ...` as a process; `last` holds the last object of each kind of event that it printed."""
 
-    def __init__(self, name: str, arguments: list[str], log: Path, on_line: Callable[[Child, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        log: Path,
+        on_line: Callable[[Child, dict[str, Any]], None] = lambda child, fields: None,
+    ) -> None:
         """Standard error goes to the file `log`; `on_line` hears each JSON object on the event loop."""
         self.name = name
         self.last: dict[str, dict[str, Any]] = {}
@@ -29,21 +37,25 @@ class Child:
         self._on_line = on_line
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
 
     async def start(self) -> None:
-        """Start the process. Ctrl-C in the terminal does not reach it: whoever started it ends it in good order."""
+        """Start the process. Ctrl-C in the terminal does not reach it: whoever started it ends it in good order.
+
+        Should this process end without doing so, the child ends, too: its standard input closes.
+        """
         # One core for each: the processes are the parallelism, and BLAS threads of all of them would fight over the cores.
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        with self._log.open("wb") as errors:
+        threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        with self._log.open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "meshlearn",
                 *self._arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                env=environment,
+                env={**os.environ, **threads, "PYTHONUNBUFFERED": "1", END_WITH_STDIN: "1"},
                 limit=LINE_BYTES_MAX,
                 start_new_session=True,
             )
@@ -51,11 +63,32 @@ class Child:
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
-        async for line in process.stdout:
-            with contextlib.suppress(ValueError):
-                fields = json.loads(line)
+        while True:
+            try:
+                line = await process.stdout.readline()
+                fields = json.loads(line) if line else None
+            except ValueError:  # no JSON, or a line that is too long
+                continue
+            if fields is None:
+                break
+            if isinstance(fields, dict) and isinstance(fields.get("event"), str):
                 self.last[fields["event"]] = fields
                 self._on_line(self, fields)
+                self._wake()
+        await process.wait()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `condition` holds, looked at after each line and at the end; False where it does not in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not condition() and self.running:
+                    await self._changed.wait()
+        return condition()
 
     @property
     def process_id(self) -> int | None:
@@ -80,24 +113,31 @@ class Child:
                 return lines[-1].removeprefix("meshlearn: ")
         return "it said nothing"
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal where the process runs."""
+        if self._process is not None and self.running:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
     def kill(self) -> None:
-        """End the process with SIGKILL, as a crash would."""
-        if self.running and self._process is not None:
-            self._process.kill()
+        """End the process at once, as a crash would."""
+        if self._process is not None and self.running:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
 
     async def stop(self) -> None:
         """Ask the process to end (SIGTERM), wait, and kill it if it does not; everything that it printed has been read then."""
-        process = self._process
-        if process is None:
+        if self._process is None:
             return
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), STOP_GRACE_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        self.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_GRACE_S)
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+        finally:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
         await self.drained()
 
     async def drained(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,10 +16,10 @@ from meshlearn.learning.optimisers import make_optimiser
 from meshlearn.learning.spec import initial_vector
 from meshlearn.learning.trainer import Trainer
 from meshlearn.plots import plot_history
-from meshlearn.runtime.checkpoint import Evaluation, write_atomically, write_history
+from meshlearn.runtime.checkpoint import Evaluation, save_model, write_atomically, write_history
 from meshlearn.runtime.run import Run
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,72 +30,103 @@ class Baseline:
     samples: int
 
 
-def train_baseline(run: Run, data: str, samples: int) -> Baseline:
-    """Train the run's model in this process on all of `data` for that many samples, with the run's settings, and evaluate it."""
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a demo has come to. `statuses` are the peers' last words, `seconds` the time from the first process on."""
+
+    run: Run
+    directory: Path
+    reason: str
+    history: list[Evaluation]
+    statuses: list[dict[str, Any]]
+    baseline: Baseline | None
+    seconds: float
+
+    @property
+    def samples(self) -> int:
+        """Examples that all peers have trained on."""
+        return sum(status.get("samples", 0) for status in self.statuses)
+
+
+def train_baseline(run: Run, data: str, samples: int, stopped: Callable[[], bool] = lambda: False) -> Baseline | None:
+    """Train the run's model in this process on all of `data` for that many samples, with the run's settings, and evaluate it.
+
+    None where `stopped` says so meanwhile.
+    """
     train, test = open_dataset(data)
     batch_size = run.settings.batch_size
     engine = make_engine("numpy", run.spec, max(batch_size, EVALUATION_BATCH), train.scale)
-    trainer = Trainer(
-        engine, make_optimiser(run.settings.optimiser, run.spec.parameter_count), train, batch_size, run.settings.seed
-    )
+    optimiser = make_optimiser(run.settings.optimiser, run.spec.parameter_count)
+    trainer = Trainer(engine, optimiser, train, batch_size, run.settings.seed)
     vector = initial_vector(run.spec, run.settings.seed)
     change = np.empty_like(vector)
     while trainer.samples < samples:
+        if stopped():
+            return None
         trainer.change(vector, change)
         vector += change
     return Baseline(engine.evaluate(vector, test).accuracy, trainer.samples)
 
 
-def write_report(
-    directory: Path, run: Run, history: list[Evaluation], statuses: list[dict[str, Any]], baseline: Baseline, reason: str
-) -> str:
-    """Write history.csv, curves.png and summary.txt into `directory`; return the summary."""
-    write_history(directory / "history.csv", history)
-    plot_history(directory / "curves.png", history, run.title, run.settings.goal_accuracy, baseline.accuracy)
-    summary = summarise(directory, run, history, statuses, baseline, reason)
+def write_report(results: Results) -> str:
+    """Write history.csv, curves.png and summary.txt, and the initial model where there is no later one; return the summary."""
+    directory, run, baseline = results.directory, results.run, results.baseline
+    model = directory / "model.safetensors"
+    if not model.exists():
+        save_model(model, run.spec, initial_vector(run.spec, run.settings.seed), age=0, run=run.id)
+    write_history(directory / "history.csv", results.history)
+    accuracy = None if baseline is None else baseline.accuracy
+    plot_history(directory / "curves.png", results.history, run.title, run.settings.goal_accuracy, accuracy)
+    summary = summarise(results)
     write_atomically(directory / "summary.txt", summary.encode())
     return summary
 
 
-def summarise(
-    directory: Path, run: Run, history: list[Evaluation], statuses: list[dict[str, Any]], baseline: Baseline, reason: str
-) -> str:
-    """Return the summary, one screen of text."""
-    last = history[-1]
+def summarise(results: Results) -> str:
+    """Return the summary, one screen of text of at most 80 columns."""
+    run, directory, statuses = results.run, results.directory, results.statuses
     total = {name: sum(status.get(name) or 0 for status in statuses) for name in _SUMMED}
     attempts = total["exchanges_begun"] or 1
-    goal = run.settings.goal_accuracy
-    to_goal = next((point.time_s for point in history if goal is not None and point.accuracy >= goal), None)
-    gap = 100 * (baseline.accuracy - last.accuracy)
-    late = max((status.get("loop_late_ms_max", 0.0) for status in statuses), default=0.0)
-    usually_late = max((status.get("loop_late_ms_p99", 0.0) for status in statuses), default=0.0)
+    late_max = max((status.get("loop_late_ms_max", 0.0) for status in statuses), default=0.0)
+    late_p99 = max((status.get("loop_late_ms_p99", 0.0) for status in statuses), default=0.0)
     lines = [
         f"{run.title}: run {run.id}",
-        f"  {reason}",
+        f"  {results.reason}",
         "",
-        f"  test accuracy       {last.accuracy:6.1%}   mean model of {last.peers} peers"
-        + (f"; {goal:.1%} reached after {to_goal:.1f} s of training" if goal is not None and to_goal is not None else ""),
-        f"  one process         {baseline.accuracy:6.1%}   on all the data, {baseline.samples:,} samples as well",
-        f"  difference          {gap:+5.1f} points",
-        f"  disagreement        {last.disagreement:.4f}",
-        f"  training            {total['steps']:,} steps, {total['samples']:,} samples, {last.time_s:.1f} s",
-        f"  exchanges           {total['exchanges_begun']:,} begun, {total['exchanges_accepted']:,} slices averaged, "
-        f"{total['exchanges_retried']:,} retried ({100 * total['exchanges_retried'] / attempts:.1f} %), "
-        f"{total['exchanges_refused']:,} refused",
-        f"  traffic             {short_bytes(total['bytes_out'])} sent, {short_bytes(total['bytes_in'])} received by "
-        f"{len(statuses)} peers of {run.spec.parameter_count:,} parameters ({run.settings.codec})",
-        f"  event loop          blocked for {usually_late:.1f} ms at most in 99 of 100 timers, {late:.1f} ms at worst",
+        *_accuracy_lines(results),
+        f"  training       {total['steps']:,} steps, {total['samples']:,} samples; {results.seconds:.0f} s with starting",
+        f"  exchanges      {total['exchanges_begun']:,} begun, {total['exchanges_accepted']:,} slices averaged, "
+        f"{total['exchanges_retried']:,} retried",
+        f"                 ({100 * total['exchanges_retried'] / attempts:.1f} %), {total['exchanges_refused']:,} refused",
+        f"  traffic        {short_bytes(total['bytes_out'])} sent, {short_bytes(total['bytes_in'])} received by "
+        f"{len(statuses)} peers",
+        f"                 ({run.spec.parameter_count:,} parameters, {run.settings.codec})",
+        f"  event loops    late by {late_p99:.1f} ms at most 99 times of 100, by {late_max:.1f} ms at worst",
         "",
         f"  {directory}/",
-        "    model.safetensors   the mean model",
-        "    history.csv         accuracy, loss, disagreement, traffic over time",
-        "    curves.png          the same as a picture",
-        "    summary.txt         this text",
+        "    model.safetensors, history.csv, curves.png, run.closure.zip, summary.txt",
     ]
     return "\n".join(lines) + "\n"
 
 
-_SUMMED = (
+def _accuracy_lines(results: Results) -> list[str]:
+    if not results.history:
+        return ["  test accuracy  nothing was evaluated: the model is the run's initial one"]
+    last, goal, baseline = results.history[-1], results.run.settings.goal_accuracy, results.baseline
+    lines = [f"  test accuracy  {last.accuracy:7.1%}  mean model of {last.peers} peers, disagreement {last.disagreement:.4f}"]
+    if baseline is not None:
+        gap = 100 * (baseline.accuracy - last.accuracy)
+        lines += [
+            f"  one process    {baseline.accuracy:7.1%}  trained on all the data for {baseline.samples:,} samples",
+            f"  difference     {gap:+6.1f}   points",
+        ]
+    reached = next((point for point in results.history if goal is not None and point.accuracy >= goal), None)
+    if goal is not None and reached is not None:
+        lines.append(f"  goal           {goal:7.1%}  reached after {reached.time_s:.1f} s of training")
+    return lines
+
+
+_SUMMED: Final = (
     "steps",
     "samples",
     "exchanges_begun",

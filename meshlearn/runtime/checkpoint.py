@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -45,13 +46,29 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
+def _sync_directory(directory: Path) -> None:
+    """Make the renaming last through a power cut, where the system lets a directory be opened."""
+    with contextlib.suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def save_model(path: Path, spec: ModelSpec, vector: Floats, *, age: int, run: str) -> None:
     """Write the parameters as safetensors, one tensor for each with its shape; the model specification is in the metadata."""
+    write_atomically(path, pack_model(spec, vector, age=age, run=run))
+
+
+def pack_model(spec: ModelSpec, vector: Floats, *, age: int, run: str) -> bytes:
+    """Return a safetensors file of the vector, float32 [parameters], as named tensors; `age` in gradient steps."""
     tensors = {
         parameter.name: np.ascontiguousarray(
             vector[parameter.offset : parameter.offset + parameter.size].reshape(parameter.shape)
@@ -59,13 +76,18 @@ def save_model(path: Path, spec: ModelSpec, vector: Floats, *, age: int, run: st
         for parameter in spec.parameters
     }
     metadata = {"model": json.dumps(spec.to_json()), "run": run, "age": str(age), "written_by": "meshlearn"}
-    write_atomically(path, bytes(save_safetensors(tensors, metadata=metadata)))
+    return bytes(save_safetensors(tensors, metadata=metadata))
 
 
 def write_history(path: Path, history: Sequence[Evaluation]) -> None:
     """Write the history as CSV with a header."""
+    write_atomically(path, pack_history(history))
+
+
+def pack_history(history: Sequence[Evaluation]) -> bytes:
+    """Return the history as CSV with a header, one evaluation a line."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Evaluation)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(point) for point in history)
-    write_atomically(path, text.getvalue().encode())
+    return text.getvalue().encode()

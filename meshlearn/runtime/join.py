@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import platformdirs
 
-from meshlearn.errors import MeshError, SettingsError
+from meshlearn.errors import DataError, MeshError, SettingsError
 from meshlearn.learning.dataset import Dataset
 from meshlearn.learning.datasets import open_dataset
 from meshlearn.learning.engines import make_engine
@@ -26,14 +27,17 @@ from meshlearn.protocol import actions
 from meshlearn.protocol.peer import Peer
 from meshlearn.protocol.replica import Replica
 from meshlearn.runtime.channel import Transport
+from meshlearn.runtime.checkpoint import Evaluation
 from meshlearn.runtime.compute import TrainingThread
 from meshlearn.runtime.identity import Identity, decode_base64url
 from meshlearn.runtime.node import Node
 from meshlearn.runtime.run import Run
-from meshlearn.runtime.signaling_client import SignalingClient, parse_join_link
+from meshlearn.runtime.signaling_client import JoinLink, SignalingClient, parse_join_link
 from meshlearn.runtime.tracker import Tracker
 from meshlearn.wire.generator import Generator
 from meshlearn.wire.messages import PeerKind
+
+_log = logging.getLogger(__name__)
 
 SHARD_CACHE_BYTES: Final = 2 * 1024**3
 EVALUATION_BATCH: Final = 256
@@ -59,11 +63,24 @@ class JoinOptions:
 
 @dataclass(slots=True)
 class Session:
-    """A node with what belongs to it."""
+    """A node with what belongs to it; ``async with`` starts it and closes it."""
 
     node: Node
     run: Run
     tracker: Tracker | None
+    initial_file: bytes = b""
+    """The initial vector's file as it was served; only a tracker, which writes closures, keeps it."""
+
+    async def __aenter__(self) -> Session:
+        try:
+            await self.node.start()
+        except BaseException:
+            await self.node.close()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.node.close()
 
 
 def make_transport(name: str, ice_servers: list[dict[str, Any]]) -> Transport:
@@ -97,41 +114,37 @@ def choose_shards(run: Run, peer_id: str, part: tuple[int, int] | None) -> list[
 
 async def open_session(
     link: str,
-    kind: PeerKind,
-    options: JoinOptions,
+    kind: PeerKind = PeerKind.PYTHON,
+    options: JoinOptions | None = None,
     *,
     on_action: Callable[[actions.Action], None] = lambda action: None,
     on_message: Callable[[dict[str, Any]], None] = lambda message: None,
-    on_evaluation: Callable[[Any], None] = lambda evaluation: None,
-    on_training_end: Callable[[BaseException | None], None] = lambda error: None,
+    on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
+    on_trained: Callable[[], None] = lambda: None,
 ) -> Session:
     """Fetch the run, its initial vector and data, and put the node together; the caller starts and closes it.
 
-    Raises UserError with one sentence: unknown link, dead server, wrong token, unusable data.
+    The callbacks are those of `Node` and `Tracker`. Raises UserError with one sentence: unknown link, dead server, wrong token,
+    a run that is over, unusable data.
     """
+    options = options or JoinOptions()
     join_link = parse_join_link(link)
     identity = Identity.load_or_create(options.identity) if options.identity else Identity.generate()
-    agent = f"meshlearn/{metadata.version('meshlearn')}"
-    signaling = SignalingClient(
-        join_link,
-        identity,
-        kind="tracker" if kind is PeerKind.TRACKER else "python",
-        agent=agent,
-        generator=Generator(secrets.randbits(64)),
-    )
+    ice_servers = await _ask_server(join_link, identity, kind)
+    signaling = _new_client(join_link, identity, kind)
     try:
         run = Run.from_bytes(await signaling.fetch_manifest())
-        initial = run.read_initial(await signaling.fetch_initial(run.initial_sha256, run.initial_bytes))
+        initial_file = await signaling.fetch_initial(run.initial_sha256, run.initial_bytes)
+        initial = run.read_initial(initial_file)
         seed = secrets.randbits(53) if options.seed is None else options.seed
         replica = Replica(initial, run.settings.slice_length)
         rule = run.make_rule()
-        config = run.peer_config(decode_base64url(identity.peer_id, 32), kind, agent)
-        loop = asyncio.get_running_loop()
-        peer = Peer(config, replica, rule, Generator(seed), loop.time())
+        config = run.peer_config(decode_base64url(identity.peer_id, 32), kind, agent())
+        peer = Peer(config, replica, rule, Generator(seed), asyncio.get_running_loop().time())
         lock = threading.Lock()
         training, tracker = None, None
         if kind is PeerKind.TRACKER:
-            test = await _load(signaling, run, [run.data.test], options)
+            test = await load_shards(signaling, run, [run.data.test], options.cache_dir)
             engine = make_engine(options.engine, run.spec, EVALUATION_BATCH, run.data.scale)
             tracker = Tracker(run, replica, lock, engine, test, on_evaluation)
         else:
@@ -146,24 +159,51 @@ async def open_session(
                 lock,
                 steps_per_second=options.steps_per_second,
                 steps_max=run.settings.step_limit,
-                on_end=on_training_end,
             )
-        transport = make_transport(options.transport, await signaling.fetch_ice_servers())
         node = Node(
             peer,
             identity,
             run.id,
             signaling,
-            transport,
+            make_transport(options.transport, ice_servers),
             lock,
             training=training,
             on_action=_tracked(tracker, on_action),
             on_message=on_message,
+            on_trained=on_trained,
         )
     except BaseException:
         await signaling.close()
         raise
-    return Session(node, run, tracker)
+    return Session(node, run, tracker, b"" if tracker is None else initial_file)
+
+
+def agent() -> str:
+    """Return what this program calls itself."""
+    return f"meshlearn/{metadata.version('meshlearn')}"
+
+
+def _new_client(link: JoinLink, identity: Identity, kind: PeerKind) -> SignalingClient:
+    return SignalingClient(
+        link,
+        identity,
+        kind="tracker" if kind is PeerKind.TRACKER else "python",
+        agent=agent(),
+        generator=Generator(secrets.randbits(64)),
+    )
+
+
+async def _ask_server(link: JoinLink, identity: Identity, kind: PeerKind) -> list[dict[str, Any]]:
+    """Join and leave again; return the ICE servers.
+
+    So a wrong token or a run that is over is told before anything is downloaded, and nobody is introduced to a peer that is
+    still downloading.
+    """
+    signaling = _new_client(link, identity, kind)
+    try:
+        return await signaling.fetch_ice_servers()
+    finally:
+        await signaling.close()
 
 
 def _tracked(tracker: Tracker | None, on_action: Callable[[actions.Action], None]) -> Callable[[actions.Action], None]:
@@ -180,19 +220,26 @@ def _tracked(tracker: Tracker | None, on_action: Callable[[actions.Action], None
 
 async def _training_data(signaling: SignalingClient, run: Run, peer_id: str, options: JoinOptions) -> Dataset:
     if options.data is None:
-        return await _load(signaling, run, choose_shards(run, peer_id, options.shard), options)
+        return await load_shards(signaling, run, choose_shards(run, peer_id, options.shard), options.cache_dir)
     dataset, _ = await asyncio.to_thread(open_dataset, options.data)
     if dataset.input_shape != run.data.input_shape or dataset.classes != run.data.classes:
         raise SettingsError(
-            f"The data in {options.data} has {list(dataset.input_shape)} and {dataset.classes} classes, "
-            f"but the run's has {list(run.data.input_shape)} and {run.data.classes}."
+            f"The data in {options.data} has the shape {list(dataset.input_shape)} and {dataset.classes} classes, "
+            f"but the run's has {list(run.data.input_shape)} and {run.data.classes}; give data of the run's kind."
+        )
+    names = dataset.class_names
+    numbers = tuple(str(number) for number in range(dataset.classes))
+    if tuple(names) != tuple(run.data.class_names) and numbers not in (tuple(names), tuple(run.data.class_names)):
+        raise SettingsError(
+            f"The classes of the data in {options.data} are {', '.join(names[:5])} ..., but the run's are "
+            f"{', '.join(run.data.class_names[:5])} ...; give them the same names in the same order."
         )
     return dataset
 
 
-async def _load(signaling: SignalingClient, run: Run, shards: list[Shard], options: JoinOptions) -> Dataset:
+async def load_shards(signaling: SignalingClient, run: Run, shards: list[Shard], cache_dir: Path | None) -> Dataset:
     """Return the examples of the shards, from the cache or the server, joined in their order."""
-    cache = ShardCache(options.cache_dir or Path(platformdirs.user_cache_dir("meshlearn")) / "shards", SHARD_CACHE_BYTES)
+    cache = ShardCache(cache_dir or Path(platformdirs.user_cache_dir("meshlearn")) / "shards", SHARD_CACHE_BYTES)
     at_once = asyncio.Semaphore(FETCHES_AT_ONCE)
 
     async def fetch(shard: Shard) -> Dataset:
@@ -200,7 +247,11 @@ async def _load(signaling: SignalingClient, run: Run, shards: list[Shard], optio
             data = await asyncio.to_thread(cache.get, shard.sha256)
             if data is None:
                 data = await signaling.fetch_shard(shard.sha256, shard.bytes)
-                await asyncio.to_thread(cache.put, shard.sha256, data)
+                try:
+                    await asyncio.to_thread(cache.put, shard.sha256, data)
+                except DataError as error:
+                    # A full disk is no reason not to train: next time it is fetched again.
+                    _log.warning("%s", error)
             return await asyncio.to_thread(run.data.open_shard, shard, data)
 
     parts = await asyncio.gather(*(fetch(shard) for shard in shards))

@@ -1,28 +1,42 @@
-"""Measures for how long the event loop's thread is blocked: how late a timer of 10 ms fires."""
+"""Measures for how long the event loop's thread is blocked: how late a timer of 10 ms fires.
+
+A histogram, so that memory and the cost of a figure do not grow with time: the wider the delay, the wider its bin.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import bisect
+import time
+from collections.abc import Callable
+from typing import Final
 
-INTERVAL_S = 0.01
-# Two minutes of samples.
-SAMPLES_MAX = 12_000
+INTERVAL_S: Final = 0.01
+# Upper edges of the bins in ms: a tenth of a millisecond, then 5 % wider each, up to 100 s.
+_EDGES_MS: Final = [0.1 * 1.05**power for power in range(284)]
 
 
 class LoopMonitor:
-    """Keeps the latest delays of a timer; `start` and `stop` on the loop's thread."""
+    """Keeps how late the timers of one loop were since the last `start`; all calls on the loop's thread.
 
-    def __init__(self) -> None:
-        self._late_ms: deque[float] = deque(maxlen=SAMPLES_MAX)
+    `clock` gives seconds. The loop's own clock may stand still within one turn, so it is not used.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._counts = [0] * (len(_EDGES_MS) + 1)
+        self._timers = 0
+        self._max_ms = 0.0
         self._handle: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._due_s = 0.0
 
     def start(self) -> None:
-        """Begin to measure on the running loop."""
-        loop = asyncio.get_running_loop()
-        self._due = loop.time() + INTERVAL_S
-        self._handle = loop.call_at(self._due, self._tick, loop)
+        """Forget what was measured, and begin to measure."""
+        self.stop()
+        self._counts = [0] * len(self._counts)
+        self._timers, self._max_ms = 0, 0.0
+        self._arm()
 
     def stop(self) -> None:
         """End measuring; the figures stay."""
@@ -30,15 +44,34 @@ class LoopMonitor:
             self._handle.cancel()
             self._handle = None
 
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        self._late_ms.append((now - self._due) * 1000.0)
-        self._due = now + INTERVAL_S
-        self._handle = loop.call_at(self._due, self._tick, loop)
+    def _arm(self) -> None:
+        self._due_s = self._clock() + INTERVAL_S
+        self._handle = self._loop.call_later(INTERVAL_S, self._tick)
+
+    def _tick(self) -> None:
+        late_ms = max(0.0, (self._clock() - self._due_s) * 1000.0)
+        self._counts[bisect.bisect_left(_EDGES_MS, late_ms)] += 1
+        self._timers += 1
+        self._max_ms = max(self._max_ms, late_ms)
+        self._arm()
+
+    @property
+    def timers(self) -> int:
+        """How many timers have fired."""
+        return self._timers
+
+    @property
+    def max_ms(self) -> float:
+        """The longest delay in ms; 0 before the first timer."""
+        return self._max_ms
 
     def percentile_ms(self, share: float) -> float:
-        """Return the delay in ms that a `share` of the timers stayed under; 0 before the first."""
-        if not self._late_ms:
+        """Return a delay in ms, at most 5 % too long, that a `share` (0..1) of the timers stayed within; 0 before the first."""
+        if not self._timers:
             return 0.0
-        ordered = sorted(self._late_ms)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        wanted, seen = share * self._timers, 0
+        for edge_ms, count in zip(_EDGES_MS, self._counts, strict=False):
+            seen += count
+            if seen >= wanted:
+                return min(edge_ms, self._max_ms)
+        return self._max_ms

@@ -7,6 +7,7 @@ protocol: it translates.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import threading
@@ -14,20 +15,18 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, Final
 
-from meshlearn.errors import MeshlearnError
+from meshlearn.errors import MeshError, MeshlearnError
 from meshlearn.protocol import actions, events
 from meshlearn.protocol.peer import Peer
 from meshlearn.runtime.channel import BUFFERED_BYTES_HIGH, Channel, ChannelClosed, Transport
 from meshlearn.runtime.compute import TrainingThread
 from meshlearn.runtime.identity import Identity, decode_base64url, encode_base64url, verify_fingerprints
 from meshlearn.runtime.loop_monitor import LoopMonitor
-from meshlearn.runtime.signaling_client import SignalingClient
+from meshlearn.runtime.signaling_client import SignalingClient, State
 
 _log = logging.getLogger(__name__)
 
 REPORT_INTERVAL_S: Final = 1.0
-# Steps reach the core this often, or with the next message.
-PROGRESS_INTERVAL_S: Final = 0.1
 # Offers answered at the same time; each costs two sockets and about 5 ms.
 ANSWERS_MAX: Final = 32
 PEER_ID_BYTES: Final = 32
@@ -38,7 +37,10 @@ def _peer_bytes(peer_id: str) -> bytes:
 
 
 class Node:
-    """One live peer: core, links, signaling, and (unless it is a tracker) training."""
+    """One live peer: core, links, signaling, and (unless it is a tracker) training.
+
+    ``await start()``, ``await wait()`` for the end, ``await close()``. All of it belongs to the event loop that it is made on.
+    """
 
     def __init__(
         self,
@@ -52,28 +54,37 @@ class Node:
         training: TrainingThread | None = None,
         on_action: Callable[[actions.Action], None] = lambda action: None,
         on_message: Callable[[dict[str, Any]], None] = lambda message: None,
+        on_trained: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_action` hears every action of the core; `on_message` what the server says of the run (evaluation, over, mesh)."""
+        """`on_action` hears every action of the core; `on_message` what the server says of the run (evaluation, over, mesh).
+
+        `on_trained` hears that the step limit is reached: the peer trains no more, and still averages until the run is over.
+        An exception in any of them ends the node: `wait` raises it.
+        """
         self.peer = peer
         self.signaling = signaling
         self.training = training
-        self.monitor = LoopMonitor()
         self._identity = identity
         self._run_id = run_id
         self._transport = transport
         self._lock = lock
         self._on_action = on_action
         self._on_message = on_message
+        self._on_trained = on_trained
         self._channels: dict[int, Channel] = {}
         self._numbers = 0
         self._congested: set[int] = set()
-        self._sessions: dict[tuple[str, str], bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answering = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._outcome: str | BaseException | None = None
         self._ended = asyncio.Event()
+        self._closed = False
         self._training_started = False
+        self._paused = False
         self._loop = asyncio.get_running_loop()
+        self.monitor = LoopMonitor(self._loop)
 
     # -- life -----------------------------------------------------------------------------------------------------------
 
@@ -82,34 +93,74 @@ class Node:
         self._transport.on_opened(self._channel_opened)
         self._transport.on_failed(self._connection_failed)
         self.signaling.on_message(self._signaled)
+        self.signaling.on_state(self._signaling_changed)
         await self.signaling.connect()
         self.monitor.start()
         self._handle(events.Started())
         self._spawn(self._report())
 
-    def end(self) -> None:
-        """Let `wait` return."""
-        self._ended.set()
+    def end(self, reason: str) -> None:
+        """Let `wait` return `reason`; the first end counts."""
+        self._conclude(reason)
 
-    async def wait(self) -> None:
-        """Return when `end` has been called."""
+    def fail(self, error: BaseException) -> None:
+        """Let `wait` raise `error`; the first end counts."""
+        if not self._conclude(error):
+            _log.debug("after the end of the node", exc_info=error)
+
+    def _conclude(self, outcome: str | BaseException) -> bool:
+        first = self._outcome is None
+        if first:
+            self._outcome = outcome
+            self._ended.set()
+        return first
+
+    async def wait(self) -> str:
+        """Return why the node has ended: what `end` was told, or the reason that the run is over.
+
+        Raises MeshError where the server refuses this peer for good or the machine has no address, what the training or a
+        callback raised, and whatever `fail` was told. Links stay open until `close`.
+        """
         await self._ended.wait()
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        return self._outcome or ""
+
+    def pause(self) -> None:
+        """Rest from training until `resume`; the peer goes on answering and averaging."""
+        self._paused = True
+        self._pace()
+
+    def resume(self) -> None:
+        """Train again after `pause`."""
+        self._paused = False
+        self._pace()
 
     async def close(self) -> None:
-        """Stop training, say goodbye on every link, and close all; safe to call twice."""
-        if self.training is not None and self._training_started:
+        """Stop training, say goodbye on every link, and close all, within seconds; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._conclude("The peer was closed.")
+        if self.training is not None:
             await asyncio.to_thread(self.training.stop)
         self._handle(events.Leave())
         self.monitor.stop()
         if self._timer is not None:
             self._timer.cancel()
-        for task in list(self._tasks):
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.signaling.close()
-        await self._transport.close()
+        try:
+            await self.signaling.close()
+        finally:
+            # What the links were given, the goodbyes above all, leaves before their sockets are closed.
+            await self._transport.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            work.close()
+            return
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -117,30 +168,46 @@ class Node:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a task of the node failed", exc_info=error)
+            self.fail(error)
 
     # -- the core -------------------------------------------------------------------------------------------------------
 
     def _handle(self, event: events.Event) -> None:
-        with self._lock:
-            now = self._loop.time()
-            if self.training is not None:
-                done = self.training.progress()
-                if done.steps:
-                    self.peer.handle(events.Stepped(done.steps, done.samples), now)
-            todo = self.peer.handle(event, now)
-        for action in todo:
-            self._perform(action)
+        try:
+            with self._lock:
+                now = self._loop.time()
+                if self.training is not None:
+                    done = self.training.progress()
+                    if done.steps:
+                        self.peer.handle(events.Stepped(done.steps, done.samples), now)
+                todo = self.peer.handle(event, now)
+            for action in todo:
+                self._perform(action)
+        except Exception as error:
+            self._core_failed(event, error)
+        self._pace()
         self._set_timer()
+
+    def _core_failed(self, event: events.Event, error: Exception) -> None:
+        """Contain a fault of ours: the core raises for no event. A frame that brings it about costs its sender the link."""
+        if isinstance(event, events.Received):
+            _log.error("a frame of link %d could not be handled", event.link, exc_info=error)
+            if channel := self._channels.pop(event.link, None):
+                channel.close()
+                self._handle(events.LinkClosed(event.link))
+        else:
+            self.fail(error)
 
     def _set_timer(self) -> None:
         due = self.peer.deadline()
-        if due is None or (self._timer is not None and self._timer_due == due):
-            return
         if self._timer is not None:
+            if self._timer_due == due:
+                return
             self._timer.cancel()
-        self._timer_due = due
-        self._timer = self._loop.call_at(due, self._tick)
+            self._timer = None
+        if due is not None and not isinstance(self._outcome, BaseException):
+            self._timer_due = due
+            self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -159,10 +226,8 @@ class Node:
                 if channel := self._channels.pop(action.link, None):
                     channel.close()
             case actions.Ready():
-                if self.training is not None and not self._training_started:
-                    self._training_started = True
-                    self.training.start()
-        self._on_action(action)
+                self._start_training()
+        self._heard(self._on_action, action)
 
     def _send(self, action: actions.Send) -> None:
         channel = self._channels.get(action.link)
@@ -175,7 +240,46 @@ class Node:
             return  # on_closed tells the core
         if channel.buffered_amount > BUFFERED_BYTES_HIGH and action.link not in self._congested:
             self._congested.add(action.link)
-            self._loop.call_soon(self._handle, events.Congested(action.link))
+            # Not at once: the actions that follow were decided before, and the core is not entered in the midst of them.
+            self._loop.call_soon(self._tell_congested, action.link)
+
+    # -- training -------------------------------------------------------------------------------------------------------
+
+    def _start_training(self) -> None:
+        if self.training is None or self._training_started or self._closed:
+            return
+        self._training_started = True
+        # What came before, connecting above all, says nothing about training.
+        self.monitor.start()
+        self._pace()
+        self.training.start(self._training_ended_elsewhere)
+
+    def _pace(self) -> None:
+        """Train while there is a model and nobody has asked for a rest; while it is pulled anew, steps would be lost."""
+        if self.training is None or not self._training_started:
+            return
+        if self._paused or not self.peer.ready:
+            self.training.pause()
+        else:
+            self.training.resume()
+
+    def _training_ended_elsewhere(self, error: BaseException | None) -> None:
+        """Hear of the end on the training thread, and say so on the loop's."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            self._loop.call_soon_threadsafe(self._training_ended, error)
+
+    def _training_ended(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.fail(error)
+        elif self.training is not None and self.training.finished and not self._closed:
+            self._handle(events.Stepped(0, 0))
+            self._heard(self._on_trained)
+
+    def _heard(self, callback: Callable[..., None], *arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except Exception as error:
+            self.fail(error)
 
     # -- links ----------------------------------------------------------------------------------------------------------
 
@@ -187,15 +291,19 @@ class Node:
         if number not in self._channels:
             return  # the core did not want it
         channel.on_frame(lambda frame: self._handle(events.Received(number, frame)))
-        channel.on_drained(lambda: self._drained(number))
-        channel.on_closed(lambda reason: self._closed(number))
+        channel.on_drained(lambda: self._link_drained(number))
+        channel.on_closed(lambda reason: self._link_closed(number))
 
-    def _drained(self, number: int) -> None:
+    def _tell_congested(self, number: int) -> None:
+        if number in self._congested:  # it may have drained meanwhile
+            self._handle(events.Congested(number))
+
+    def _link_drained(self, number: int) -> None:
         if number in self._congested:
             self._congested.discard(number)
             self._handle(events.Drained(number))
 
-    def _closed(self, number: int) -> None:
+    def _link_closed(self, number: int) -> None:
         self._congested.discard(number)
         if self._channels.pop(number, None) is not None:
             self._handle(events.LinkClosed(number))
@@ -206,14 +314,28 @@ class Node:
 
     # -- signaling ------------------------------------------------------------------------------------------------------
 
+    def _signaling_changed(self, state: State) -> None:
+        if state == "refused":
+            self._spawn(self._hear_refusal())
+
+    async def _hear_refusal(self) -> None:
+        """End with the sentence of the refusal: the server will not have this peer back."""
+        await self.signaling.wait()
+
     async def _connect(self, peer: bytes) -> None:
         remote = encode_base64url(peer)
         try:
             session, sdp = await self._transport.offer(remote)
         except MeshlearnError as error:
+            self._no_address(error)
             self._connection_failed(remote, str(error))
             return
         self._say("offer", remote, session, sdp)
+
+    def _no_address(self, error: MeshlearnError) -> None:
+        """End where the machine has no network address at all; one that has lost it for a while keeps trying."""
+        if isinstance(error, MeshError) and not self._numbers:
+            self.fail(error)
 
     def _say(self, kind: str, to: str, session: str, sdp: str) -> None:
         signature = self._identity.sign_fingerprints(self._run_id, to, sdp)
@@ -221,22 +343,41 @@ class Node:
 
     def _signaled(self, message: dict[str, Any]) -> None:
         match message["type"]:
-            case "welcome" | "peers":
-                named = (entry for entry in message["peers"] if entry["kind"] != "tracker" or not self.peer.config.trains)
-                self._handle(events.Introduced(tuple(_peer_bytes(entry["peer"]) for entry in named)))
+            case "welcome":
+                self._use_ice_servers(message["ice_servers"])
+                self._introduced(message["peers"])
+            case "peers":
+                self._introduced(message["peers"])
             case "offer":
-                if len(self._tasks) < ANSWERS_MAX:
+                if self._answering < ANSWERS_MAX:
+                    self._answering += 1
                     self._spawn(self._answer(message))
+                else:
+                    self._decline(message["from"], message["session"], "too many offers at once")
             case "answer":
                 self._spawn(self._accept(message))
             case "candidate":
                 self._spawn(self._add_candidate(message))
             case "decline" | "unreachable":
-                remote = message.get("from") or message.get("peer", "")
+                remote = message["from"] if message["type"] == "decline" else message["peer"]
                 self._transport.abandon(remote, message["session"])
                 self._handle(events.ConnectFailed(_peer_bytes(remote)))
+            case "over":
+                self._heard(self._on_message, message)
+                self.end(message["reason"] or "The run is over.")
             case _:
-                self._on_message(message)
+                self._heard(self._on_message, message)
+
+    def _use_ice_servers(self, servers: list[dict[str, Any]]) -> None:
+        try:
+            self._transport.set_ice_servers(servers)
+        except MeshError as error:
+            _log.warning("the server's ICE servers are not used: %s", error)
+
+    def _introduced(self, entries: list[dict[str, Any]]) -> None:
+        # Trackers come to the peers by themselves.
+        named = (entry for entry in entries if entry["kind"] != "tracker" or not self.peer.config.trains)
+        self._handle(events.Introduced(tuple(_peer_bytes(entry["peer"]) for entry in named)))
 
     async def _answer(self, message: dict[str, Any]) -> None:
         remote, session = message["from"], message["session"]
@@ -244,10 +385,16 @@ class Node:
             verify_fingerprints(self._run_id, remote, self._identity.peer_id, message["sdp"], message["signature"])
             sdp = await self._transport.accept_offer(remote, session, message["sdp"])
         except MeshlearnError as error:
-            _log.info("the offer of %s was declined: %s", remote, error)
-            self.signaling.send({"type": "decline", "to": remote, "session": session})
-            return
-        self._say("answer", remote, session, sdp)
+            self._no_address(error)
+            self._decline(remote, session, str(error))
+        else:
+            self._say("answer", remote, session, sdp)
+        finally:
+            self._answering -= 1
+
+    def _decline(self, remote: str, session: str, why: str) -> None:
+        _log.info("the offer of %s was declined: %s", remote, why)
+        self.signaling.send({"type": "decline", "to": remote, "session": session})
 
     async def _accept(self, message: dict[str, Any]) -> None:
         remote = message["from"]
@@ -276,19 +423,20 @@ class Node:
     def status(self) -> dict[str, Any]:
         """Return what the peer has done so far: counters, rates, links, the event loop's delays in ms."""
         peer = self.peer
-        loss = self.training.loss if self.training is not None else float("nan")
+        loss = self.training.loss if self.training is not None else math.nan
         return {
             "peer": self._identity.peer_id,
             "ready": peer.ready,
             "steps": peer.steps,
             "samples": peer.samples,
             "samples_per_second": round(peer.samples_per_second, 1),
-            "loss": None if math.isnan(loss) else round(loss, 5),
+            "loss": round(loss, 5) if math.isfinite(loss) else None,
+            "training": None if self.training is None else self.training.state,
             "links": sum(link.greeted for link in peer.links.values()),
             "age": peer.replica.oldest,
             "signaling": self.signaling.state,
             "loop_late_ms_p99": round(self.monitor.percentile_ms(0.99), 2),
-            "loop_late_ms_max": round(self.monitor.percentile_ms(1.0), 2),
+            "loop_late_ms_max": round(self.monitor.max_ms, 2),
             **asdict(peer.counters),
         }
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save as save_safetensors
 from meshlearn.errors import MeshError, SettingsError
 from meshlearn.learning import strict_json
 from meshlearn.learning.optimisers import make_optimiser
-from meshlearn.learning.shards import DataManifest
+from meshlearn.learning.shards import SHA256_HEX, DataManifest
 from meshlearn.learning.spec import ModelSpec
 from meshlearn.protocol.averaging import AveragingRule, make_rule
 from meshlearn.protocol.config import PeerConfig
@@ -30,7 +30,12 @@ FORMAT: Final = 1
 TAG_BYTES: Final = 8
 # How often a tracker pulls the models of its view: a curve that a person watches, at eight models a second at most.
 EVALUATION_INTERVAL_S: Final = 1.0
+TRACKER_INTRODUCE_S: Final = 1.0
 RULES: Final = ("pairwise", "drift-corrected", "none")
+# The header of a safetensors file of one tensor takes under 200 bytes.
+INITIAL_HEADER_BYTES_MAX: Final = 65_536
+_MANIFEST: Final = "The run's manifest"
+_INITIAL: Final = "The manifest's initial vector"
 _SETTINGS: Final = "The run's settings"
 
 
@@ -101,47 +106,53 @@ class Run:
     data: DataManifest
     initial_sha256: str
     initial_bytes: int
-    digest: bytes
+    manifest: bytes = field(repr=False)
+    """The manifest as it was served, byte for byte."""
 
     @classmethod
     def from_bytes(cls, manifest: bytes) -> Run:
         """Read the manifest as served; raises SettingsError or DataError with a sentence where it is wrong."""
-        fields = strict_json.read_object(manifest, "The run's manifest", SettingsError)
+        fields = strict_json.read_object(manifest, _MANIFEST, SettingsError)
         if fields.get("format") != FORMAT:
             raise SettingsError(
                 "The run's manifest has a format that this version of meshlearn does not know; upgrade meshlearn."
             )
-        needed = ("run", "title", "model", "parameters", "initial", "settings", "data")
-        strict_json.only_keys(
-            fields, ("format", *needed, "description", "by", "created", "private"), needed, "The run's manifest", SettingsError
-        )
-        spec = ModelSpec.from_json(fields["model"])
-        if fields["parameters"] != spec.parameter_count:
+        needed = ("format", "run", "title", "model", "parameters", "initial", "settings", "data")
+        strict_json.only_keys(fields, (*needed, "description", "by", "created", "private"), needed, _MANIFEST, SettingsError)
+        parts = {name: _object(fields, name) for name in ("model", "initial", "settings", "data")}
+        spec = ModelSpec.from_json(parts["model"])
+        if type(fields["parameters"]) is not int or fields["parameters"] != spec.parameter_count:
             raise SettingsError(
-                f"The run's manifest says {fields['parameters']} parameters, but its model has {spec.parameter_count}."
+                f"The run's manifest says {strict_json.shown(fields['parameters'])} parameters, "
+                f"but its model has {spec.parameter_count}."
             )
-        initial = strict_json.read_object(fields["initial"], "The manifest's initial vector", SettingsError)
-        strict_json.only_keys(initial, ("sha256", "bytes"), ("sha256", "bytes"), "The manifest's initial vector", SettingsError)
-        settings = RunSettings.from_json(strict_json.read_object(fields["settings"], _SETTINGS, SettingsError))
+        if type(fields.get("private", False)) is not bool:
+            raise SettingsError('"private" in the manifest must be true or false.')
+        initial = parts["initial"]
+        strict_json.only_keys(initial, ("sha256", "bytes"), ("sha256", "bytes"), _INITIAL, SettingsError)
+        sha256 = strict_json.text(initial["sha256"], 64, f"{_INITIAL}'s sha256", SettingsError)
+        if not SHA256_HEX.fullmatch(sha256):
+            raise SettingsError(f"{_INITIAL}'s sha256 must be 64 lower-case hexadecimal digits.")
+        size_max = 4 * spec.parameter_count + INITIAL_HEADER_BYTES_MAX
+        size = strict_json.whole(initial["bytes"], 1, size_max, f"{_INITIAL}'s bytes", SettingsError)
         texts = {
-            key: strict_json.text(fields.get(key, ""), 4_096, f'"{key}" in the manifest', SettingsError)
+            {"run": "id"}.get(key, key): strict_json.text(fields.get(key, ""), 4_096, f'"{key}" in the manifest', SettingsError)
             for key in ("run", "title", "description", "by", "created")
         }
         return cls(
-            texts["run"],
-            texts["title"],
-            texts["description"],
-            texts["by"],
-            texts["created"],
-            spec,
-            settings,
-            DataManifest.from_json(fields["data"]),
-            strict_json.text(initial["sha256"], 64, "The initial vector's sha256", SettingsError),
-            strict_json.whole(
-                initial["bytes"], 1, limits.PARAMETERS_MAX * 4 + 65_536, "The initial vector's bytes", SettingsError
-            ),
-            hashlib.sha256(manifest).digest(),
+            spec=spec,
+            settings=RunSettings.from_json(parts["settings"]),
+            data=DataManifest.from_json(parts["data"]),
+            initial_sha256=sha256,
+            initial_bytes=size,
+            manifest=manifest,
+            **texts,
         )
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the manifest's bytes."""
+        return hashlib.sha256(self.manifest).digest()
 
     @property
     def tag(self) -> bytes:
@@ -172,6 +183,8 @@ class Run:
             exchange_interval_s=settings.exchange_interval_s,
             view_size=settings.view_size,
             evaluation_interval_s=EVALUATION_INTERVAL_S,
+            # Newcomers do not look for trackers: the tracker asks for them.
+            introduce_interval_s=TRACKER_INTRODUCE_S if tracker else 5.0,
         )
 
     def make_rule(self) -> AveragingRule:
@@ -181,8 +194,23 @@ class Run:
         return make_rule(settings.rule, self.spec.parameter_count, optimiser.learning_rate, settings.drift_gain)
 
 
+def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    value = fields[name]
+    if not isinstance(value, dict):
+        raise SettingsError(f'"{name}" in the manifest must be an object, but it is {strict_json.shown(value)}.')
+    return value
+
+
 def manifest_fields(
-    spec: ModelSpec, settings: RunSettings, data: DataManifest, initial: bytes, *, title: str, description: str, by: str
+    spec: ModelSpec,
+    settings: RunSettings,
+    data: DataManifest,
+    initial: bytes,
+    *,
+    title: str,
+    description: str,
+    by: str,
+    private: bool = False,
 ) -> dict[str, Any]:
     """Return the manifest of a new run, without its id and date, which the registry adds."""
     settings.check()
@@ -191,6 +219,7 @@ def manifest_fields(
         "title": title,
         "description": description,
         "by": by,
+        **({"private": True} if private else {}),
         "model": spec.to_json(),
         "parameters": spec.parameter_count,
         "initial": {"sha256": hashlib.sha256(initial).hexdigest(), "bytes": len(initial)},
