@@ -1,6 +1,6 @@
 """The simulator's speed and memory on one core, without torch, each figure beside its aim.
 
-Each measurement has a process of its own, so that one's memory is not another's; times are those of the processor, since the machine
+Each measurement has a process of its own, so that one's memory is not another's; times are the processor's, since the machine
 is shared.
 """
 
@@ -51,7 +51,7 @@ def _running(scenario: Scenario, warm_s: float, checked: bool = False) -> MeshWo
 
 
 def training(interval_s: float, checked: bool, until_s: float) -> float:
-    """Gradient steps a second of 100 peers that take ten a second of virtual time, each beginning an exchange every `interval_s`."""
+    """Gradient steps a second of 100 peers that take ten a virtual second and begin an exchange every `interval_s`."""
     world = _running(Scenario().changed(**{**_DIGITS, "run.exchange_interval_s": interval_s}), 5.0, checked)
     assert world.training is not None
     before, begun = world.training.steps, time.process_time()
