@@ -6,13 +6,13 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from sims.results import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito's colours.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -59,7 +59,7 @@ def figures(result: Result) -> dict[str, Figure]:
     if not series:
         return found
     trained = any(not math.isnan(row.get("accuracy", math.nan)) for row in series)
-    with mpl.rc_context(STYLE):
+    with _style():
         if trained:
             found["accuracy-over-time"] = _accuracy(series, "time_s", "time / s", 1.0)
             found["accuracy-over-bytes"] = _accuracy(series, "bytes", "traffic of all peers / MB", 1e-6)
@@ -74,12 +74,21 @@ def figures(result: Result) -> dict[str, Figure]:
     return found
 
 
+def _style() -> Any:
+    """Return the context in which figures are made. Matplotlib takes a second to import: nobody waits for it who draws nothing."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(STYLE)
+
+
 def column(series: Series, name: str, scale: float = 1.0) -> list[float]:
     """Return one column of a series."""
     return [row.get(name, math.nan) * scale for row in series]
 
 
 def _new(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
     figure = Figure(layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x_label)
@@ -137,7 +146,7 @@ def comparison(
     curves: Mapping[str, Sequence[Series]], x_name: str, x_label: str, scale: float = 1.0, y_name: str = "accuracy"
 ) -> Figure:
     """Return one line for each name: the mean over its runs (by row), with the 95 % confidence interval as a band."""
-    with mpl.rc_context(STYLE):
+    with _style():
         figure, axes = _new(x_label, "test accuracy of the mean model" if y_name == "accuracy" else y_name.replace("_", " "))
         for index, (name, runs) in enumerate(curves.items()):
             colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
@@ -204,7 +213,7 @@ def write_figures(found: Mapping[str, Figure], folder: Path) -> list[Path]:
     """Write each figure as PDF (for the paper) and PNG (for the eye); return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    with mpl.rc_context(STYLE):
+    with _style():
         for name, figure in found.items():
             for suffix in ("pdf", "png"):
                 path = folder / f"{name}.{suffix}"
@@ -220,7 +229,7 @@ def _without_date(suffix: str) -> dict[str, Any]:
 def svg(figure: Figure) -> str:
     """Return a figure as an SVG element to be put into a page."""
     file = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with _style():
         figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     return text[text.index("<svg") :]
