@@ -202,7 +202,7 @@ export class Dashboard {
     const all = mesh.peers.reduce((sum, row) => sum + (row.samples ?? 0), 0);
     const own = Number(field("samples").dataset.value ?? 0);
     if (all > 0) {
-      setText(field("share"), `samples, ${percent(Math.min(1, own / Math.max(all, own)))} of those online`);
+      setText(field("share"), `samples, ${percent(own / Math.max(all, own))} of all`);
     }
   }
 

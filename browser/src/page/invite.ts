@@ -5,12 +5,17 @@ import { field, find, setText, svg } from "./dom.ts";
 
 const COPIED_MS = 4_000;
 const QUIET_ZONE = 2;
+const LOCAL_ONLY =
+  "This address works on this computer only. To bring in a phone, open the page at an https address that the phone reaches.";
 
 /** Fill the card for a join link; hide it where the link is not whole. */
 export function showInvitation(link: string | null): void {
   find(".invite").hidden = link === null;
   if (link === null) {
     return;
+  }
+  if (/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname)) {
+    setText(field("invite-words"), LOCAL_ONLY);
   }
   // only a link of the exact form reaches this place, so it is safe between quotes in a shell
   const command = `pip install meshlearn && meshlearn join '${link}'`;

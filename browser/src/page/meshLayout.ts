@@ -1,9 +1,9 @@
 /** Where the peers stand in the picture of the mesh: this one in the middle, its links around it, the others outside. */
 
 export const WIDTH = 640;
-export const HEIGHT = 420;
-const INNER = { x: 158, y: 118 };
-const OUTER = { x: 286, y: 184 };
+export const HEIGHT = 480;
+const INNER = { x: 160, y: 132 };
+const OUTER = { x: 290, y: 210 };
 
 export interface Place {
   readonly x: number;

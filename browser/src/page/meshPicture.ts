@@ -20,6 +20,7 @@ interface Node {
   readonly title: SVGTitleElement;
   line: SVGLineElement | null;
   place: Place;
+  exchanges: number;
 }
 
 export class MeshPicture {
@@ -61,7 +62,12 @@ export class MeshPicture {
   /** A slice has been averaged. */
   spark(note: ExchangeNote): void {
     const node = this.#nodes.get(note.peer);
-    if (!node?.line || document.hidden) {
+    if (!node?.line) {
+      return;
+    }
+    node.exchanges += 1;
+    node.group.dataset.exchanges = String(node.exchanges);
+    if (document.hidden) {
       return;
     }
     const lit = [
@@ -119,12 +125,14 @@ export class MeshPicture {
       const title = svg("title");
       group.append(title, shape(kind, 8.5));
       this.#peers.append(group);
-      node = { group, title, line: null, place };
+      node = { group, title, line: null, place, exchanges: 0 };
       this.#nodes.set(peer, node);
     }
     node.place = place;
     node.group.setAttribute("transform", `translate(${place.x.toFixed(1)} ${place.y.toFixed(1)})`);
     node.group.classList.toggle("linked", link !== null);
+    node.group.dataset.peer = peer;
+    node.group.dataset.kind = kind;
     const far = link?.roundTripS ? `, ${Math.max(1, Math.round(1000 * link.roundTripS))} ms away` : "";
     setText(node.title, `${KIND_WORDS[kind]} ${peer.slice(0, 6)}${link ? far : ", not linked to you"}`);
     if (link === null) {
