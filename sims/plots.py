@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ def figures(result: Result) -> dict[str, Figure]:
 
 
 def _style() -> Any:
-    """Return the context in which figures are made. Matplotlib takes a second to import: nobody waits for it who draws nothing."""
+    """Return the context in which figures are made. Matplotlib is slow to import: who draws nothing need not wait."""
     import matplotlib as mpl
 
     return mpl.rc_context(STYLE)
@@ -233,6 +233,3 @@ def svg(figure: Figure) -> str:
         figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     return text[text.index("<svg") :]
-
-
-Maker = Callable[[Result], dict[str, Figure]]
