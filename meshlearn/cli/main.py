@@ -1,6 +1,7 @@
 """Puts the commands together, and turns every mistake of the user into one sentence and exit code 2.
 
-Each command imports what it needs when it runs: `meshlearn --help` starts without numpy.
+Each command imports what it needs when it runs, and the commands of other packages are loaded only where one of them may be
+meant: `meshlearn join` has no numpy in memory before it knows what it is to do.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated, Any, Final, NoReturn
 
@@ -70,13 +72,16 @@ def _root(
     pass
 
 
-def _add_commands() -> None:
+def _add_commands(arguments: Sequence[str]) -> None:
     from meshlearn.cli import bench, data, demo, join, new, serve, track
 
-    for module in (demo, serve, new, join, track):
-        app.command(module.__name__.rpartition(".")[2])(module.command)
+    own = {module.__name__.rpartition(".")[2]: module.command for module in (demo, serve, new, join, track)}
+    for name, command in own.items():
+        app.command(name)(command)
     app.add_typer(data.app, name="data")
     app.command("bench")(bench.command)
+    if arguments[:1] and arguments[0] in (*own, "data", "bench"):
+        return
     for entry in sorted(metadata.entry_points(group=PLUGIN_GROUP), key=lambda entry: entry.name):
         try:
             app.command(entry.name)(entry.load())
@@ -88,7 +93,7 @@ def main() -> None:
     """Run the command line and exit; never shows a traceback for what the user can mend."""
     if os.environ.pop(END_WITH_STDIN, ""):
         _end_with_stdin()
-    _add_commands()
+    _add_commands(sys.argv[1:])
     code: int | None = None
     try:
         code = app(standalone_mode=False)
