@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from signaling import messages as m
 from signaling.coding import encode
@@ -50,6 +50,7 @@ from signaling.rooms import (
     Disconnected,
     End,
     Event,
+    Pinged,
     Received,
     Record,
     Refused,
@@ -64,6 +65,7 @@ _log = logging.getLogger("signaling")
 
 GOING_AWAY: Final = 1001
 INTERNAL_ERROR: Final = 1011
+_FRAMES: Final = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
 
 
 class _Socket:
@@ -111,6 +113,9 @@ class SignalingServer:
         self._connections = itertools.count(1)
         self._sockets: dict[int, _Socket] = {}
         self._closing: dict[int, asyncio.Task[None]] = {}
+        self._leaving: dict[_Socket, None] = {}
+        self._handlers = 0
+        self._handled = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.Task[None] | None = None
         self._listener: asyncio.Server | None = None
@@ -163,8 +168,13 @@ class SignalingServer:
             self._close(connection, GOING_AWAY, "the server stops")
         if self._closing:
             await asyncio.wait(list(self._closing.values()), timeout=STOP_S)
-        for task in list(self._closing.values()):
-            task.cancel()
+        for socket in list(self._leaving):
+            socket.transport.abort()
+        # aiohttp is not stopped under handlers that still run: it would log an error for each.
+        if self._handlers:
+            self._handled.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._handled.wait(), STOP_S)
         await self._runner.cleanup()
 
     # --- HTTP
@@ -211,6 +221,8 @@ class SignalingServer:
         if not ws.can_prepare(request):
             return failure(426, "This address speaks WebSocket.", Upgrade="websocket")
         await ws.prepare(request)
+        # They have been sent, and would take half a kilobyte as long as the connection lives.
+        ws.headers.clear()
         transport = request.transport
         if transport is None or self._stopping:
             return ws
@@ -218,10 +230,21 @@ class SignalingServer:
         transport.set_write_buffer_limits(high=4 * SEND_QUEUE_BYTES_MAX)
         address = client_address(request.remote, request.headers.get("X-Forwarded-For"), trust_proxy=self._trust_proxy)
         connection = next(self._connections)
-        self._sockets[connection] = _Socket(ws, transport, self._clock())
+        socket = self._sockets[connection] = _Socket(ws, transport, self._clock())
+        self._handlers += 1
         try:
             await self._handle(Connected(connection, address, secrets.token_bytes(m.NONCE_BYTES)))
-            await self._receive(connection, ws)
+            # One coroutine fewer for each connection, that is why this is not a method of its own.
+            while connection in self._sockets:
+                message = await ws.receive()
+                if message.type not in _FRAMES:
+                    break
+                now = socket.heard_s = self._clock()
+                socket.pinged = False
+                if message.type is WSMsgType.TEXT or message.type is WSMsgType.BINARY:
+                    await self._perform(self.rooms.handle(Received(connection, message.data), now), now)
+                else:
+                    await self._control(connection, message, now)
         except Exception:
             _log.exception("A connection ended by a fault of the server.")
             self._close(connection, INTERNAL_ERROR, "internal error")
@@ -232,23 +255,17 @@ class SignalingServer:
             closing = self._closing.get(connection)
             if closing is not None:
                 await asyncio.wait([closing])
+            self._handlers -= 1
+            if not self._handlers:
+                self._handled.set()
         return ws
 
-    async def _receive(self, connection: int, ws: web.WebSocketResponse) -> None:
-        while (socket := self._sockets.get(connection)) is not None:
-            message = await ws.receive()
-            kind = message.type
-            if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
-                socket.heard_s = self._clock()
-                socket.pinged = False
-                await self._handle(Received(connection, message.data))
-            elif kind is WSMsgType.PONG:
-                socket.heard_s = self._clock()
-                socket.pinged = False
-            elif kind is WSMsgType.PING:
-                await self._send_frame(connection, message.data, WSMsgType.PONG)
-            else:
-                return
+    async def _control(self, connection: int, message: WSMessage, now: float) -> None:
+        actions = self.rooms.handle(Pinged(connection), now)
+        if actions:
+            await self._perform(actions, now)
+        elif message.type is WSMsgType.PING:
+            await self._send_frame(connection, message.data, WSMsgType.PONG)
 
     # --- events and actions
 
@@ -261,22 +278,19 @@ class SignalingServer:
     async def _perform(self, actions: Iterable[Action], now: float) -> None:
         for action in actions:
             if isinstance(action, Send):
-                await self._send(action)
+                data = encode(action.message).encode("ascii")
+                if isinstance(action.message, m.Relayed):
+                    self.traffic.relayed_bytes += len(data)
+                for connection in action.connections:
+                    await self._send_frame(connection, data, WSMsgType.TEXT)
             elif isinstance(action, Close):
                 self._close(action.connection, action.code, action.reason)
             elif isinstance(action, Authenticate):
                 await self._perform(self.rooms.handle(self._authenticate(action), now), now)
             elif isinstance(action, Record):
-                await self._record(action)
+                await self._record(action, now)
             else:
-                await self._end(action)
-
-    async def _send(self, action: Send) -> None:
-        data = encode(action.message).encode("ascii")
-        if isinstance(action.message, m.Relayed):
-            self.traffic.relayed_bytes += len(data)
-        for connection in action.connections:
-            await self._send_frame(connection, data, WSMsgType.TEXT)
+                await self._end(action, now)
 
     async def _send_frame(self, connection: int, data: bytes, kind: WSMsgType) -> None:
         socket = self._sockets.get(connection)
@@ -286,8 +300,10 @@ class SignalingServer:
             self._cut(connection, "slow")
             return
         # The connection may be closing already; its own task finds out.
-        with contextlib.suppress(ConnectionError):
+        try:
             await socket.ws.send_frame(data, kind)
+        except ConnectionError:
+            return
 
     def _authenticate(self, action: Authenticate) -> Event:
         join = action.join
@@ -301,26 +317,26 @@ class SignalingServer:
             return Refused(action.connection, "wrong_proof")
         return Admitted(action.connection, join.run, join.peer, join.kind, role, run.state)
 
-    async def _record(self, action: Record) -> None:
+    async def _record(self, action: Record, now: float) -> None:
         run = self.registry.get(action.run)
         try:
             if run is not None:
                 self.registry.append_evaluation(run, action.evaluation)
         except StorageError as error:
-            await self._storage_failed(action.connection, f"The evaluation was not kept. {error}")
+            await self._storage_failed(action.connection, now, f"The evaluation was not kept. {error}")
 
-    async def _end(self, action: End) -> None:
+    async def _end(self, action: End, now: float) -> None:
         run = self.registry.get(action.run)
         try:
             if run is not None:
                 self.registry.finish(run, action.reason)
         except StorageError as error:
-            await self._storage_failed(action.connection, f"The end was not written down. {error}")
+            await self._storage_failed(action.connection, now, f"The end was not written down. {error}")
 
-    async def _storage_failed(self, connection: int, sentence: str) -> None:
+    async def _storage_failed(self, connection: int, now: float, sentence: str) -> None:
         _log.error(sentence)
         self.traffic.storage_errors += 1
-        await self._send(Send((connection,), m.Error("full", sentence)))
+        await self._perform([Send((connection,), m.Error("full", sentence))], now)
 
     # --- ends of connections
 
@@ -328,9 +344,21 @@ class SignalingServer:
         """Close in a task of its own: the closing handshake may take as long as the client likes, up to 2 s."""
         socket = self._sockets.pop(connection, None)
         if socket is not None:
-            task = asyncio.create_task(_close_socket(socket, code, reason))
+            self._leaving[socket] = None
+            task = asyncio.create_task(self._close_socket(socket, code, reason))
             self._closing[connection] = task
             task.add_done_callback(lambda _: self._closing.pop(connection, None))
+
+    async def _close_socket(self, socket: _Socket, code: int, reason: str) -> None:
+        try:
+            await socket.ws.close(code=code, message=reason.encode("utf-8")[:120])
+        finally:
+            # What is still to be sent (the error before the close) gets as long again.
+            asyncio.get_running_loop().call_later(CLOSE_S, self._abandon, socket)
+
+    def _abandon(self, socket: _Socket) -> None:
+        self._leaving.pop(socket, None)
+        socket.transport.abort()
 
     def _cut(self, connection: int, why: str) -> None:
         """End a connection that does not read: a closing handshake would only wait behind what it has not read."""
@@ -374,15 +402,9 @@ class SignalingServer:
                 await self._send_frame(connection, b"", WSMsgType.PING)
 
 
-async def _close_socket(socket: _Socket, code: int, reason: str) -> None:
-    try:
-        await socket.ws.close(code=code, message=reason.encode("utf-8")[:120])
-    finally:
-        # What is still to be sent (the error before the close) gets as long again.
-        asyncio.get_running_loop().call_later(CLOSE_S, socket.transport.abort)
-
-
 async def _add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    if response.status == 101:
+        return
     response.headers.update(SECURITY_HEADERS)
     # Which software in which version is nobody's business.
     response.headers["Server"] = "meshlearn"

@@ -31,6 +31,13 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Pinged:
+    """A client sent a ping or a pong, which costs it as much as a message; without actions, a ping is answered."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
 class Admitted:
     """The answer to Authenticate: token and proof are good."""
 
@@ -62,7 +69,7 @@ class Tick:
     """The time that deadline() named has come."""
 
 
-Event: TypeAlias = Connected | Received | Admitted | Refused | Disconnected | Tick
+Event: TypeAlias = Connected | Received | Pinged | Admitted | Refused | Disconnected | Tick
 
 # --- actions ---------------------------------------------------------------------------------------------------
 

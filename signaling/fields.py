@@ -20,6 +20,9 @@ Candidate: TypeAlias = Mapping[str, str | int | None] | str | None
 
 _RUN = re.compile(r"[a-z2-7]{10}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
+# The last character of 32 bytes carries 2 unused bits, that of 64 bytes 4. They must be zero, so that a key has one name.
+_KEY = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
+_SIGNATURE = re.compile(r"[A-Za-z0-9_-]{85}[AQgw]", re.ASCII)
 _SESSION = re.compile(rf"[\x21-\x7e]{{1,{SESSION_CHARS_MAX}}}", re.ASCII)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CANDIDATE_FIELDS: Final = ("candidate", "sdpMid", "sdpMLineIndex", "usernameFragment")
@@ -43,7 +46,7 @@ def to_base64url(data: bytes) -> str:
 def from_base64url(text: str, length: int) -> bytes:
     """Read exactly `length` bytes of base64url without padding; MessageError for any other text.
 
-    The last character may carry unused bits. They must be zero, so that one key has one name.
+    The last character may carry unused bits, which must be zero.
     """
     try:
         data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -77,7 +80,8 @@ def read_choice(value: dict[str, Any], name: str, choices: tuple[str, ...]) -> A
     text = value.get(name)
     if not isinstance(text, str) or text not in choices:
         raise MessageError(f"The field {name} is none of {', '.join(choices)}.")
-    return text
+    # The one that we have already, not a new text for each connection.
+    return choices[choices.index(text)]
 
 
 def read_integer(value: dict[str, Any], name: str, *, low: int = 0, high: int = INTEGER_MAX) -> int:
@@ -106,9 +110,8 @@ def read_optional(read: Callable[..., Any], value: dict[str, Any], name: str, **
 def read_peer(value: dict[str, Any], name: str) -> str:
     """Read a peer's id: an Ed25519 public key in base64url."""
     text = value.get(name)
-    if not isinstance(text, str):
-        raise MessageError(f"The field {name} is not the id of a peer.")
-    from_base64url(text, KEY_BYTES)
+    if not isinstance(text, str) or _KEY.fullmatch(text) is None:
+        raise MessageError(f"The field {name} is not the id of a peer: {KEY_BYTES} bytes in base64url.")
     return text
 
 
@@ -125,9 +128,8 @@ def read_signature(value: dict[str, Any], name: str, *, required: bool) -> str |
     text = value.get(name)
     if text is None and not required:
         return None
-    if not isinstance(text, str):
-        raise MessageError(f"The field {name} is not a signature.")
-    from_base64url(text, SIGNATURE_BYTES)
+    if not isinstance(text, str) or _SIGNATURE.fullmatch(text) is None:
+        raise MessageError(f"The field {name} is not a signature: {SIGNATURE_BYTES} bytes in base64url.")
     return text
 
 

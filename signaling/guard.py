@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from signaling.identity import client_address
 
@@ -61,8 +62,8 @@ class _GuardedProtocol(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         address = client_address(str(name[0]) if name else None, None, trust_proxy=False)
         if not self._guard.enter(address):
-            assert isinstance(transport, asyncio.Transport)
-            transport.abort()
+            # uvloop's transports have the methods of asyncio.Transport without being one.
+            cast(asyncio.Transport, transport).abort()
             return
         self._address = address
         self._inner = self._guard.make()

@@ -10,11 +10,12 @@ from signaling.limits import (
     CONNECTS_PER_S,
     MESSAGES_BURST,
     MESSAGES_PER_S,
-    REPORT_INTERVAL_S,
     SAMPLE_MAX,
-    WARNING_INTERVAL_S,
 )
 from signaling.rates import TokenBucket
+
+# One float for all clients, not two for each.
+_NEVER_S = float("-inf")
 
 
 class Client:
@@ -50,8 +51,8 @@ class Client:
         self.role: m.Role = "member"
         self.place = 0
         self.report: m.Report | None = None
-        self.report_at_s = now - REPORT_INTERVAL_S
-        self.warned_at_s = now - WARNING_INTERVAL_S
+        self.report_at_s = _NEVER_S
+        self.warned_at_s = _NEVER_S
         self.overrun = 0
         self.replaces: TokenBucket | None = None
 

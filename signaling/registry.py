@@ -102,7 +102,7 @@ def create_run(state_dir: Path, manifest: Mapping[str, Any], initial: bytes, sha
         text = strict_json.dumps(complete)
         strict_json.loads_file(text)
     except (TypeError, ValueError) as error:
-        raise RunError(f"The manifest is no JSON that can be read again: it {error}.") from None
+        raise RunError(f"The manifest cannot be kept as JSON ({str(error).rstrip(chr(46))}).") from None
     if len(text) > MANIFEST_BYTES_MAX:
         raise RunError(f"The manifest is larger than {MANIFEST_BYTES_MAX} bytes; use fewer, larger shards.")
     created = CreatedRun(run, to_base64url(secrets.token_bytes(16)), to_base64url(secrets.token_bytes(16)))

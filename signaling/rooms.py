@@ -30,6 +30,7 @@ from signaling.events import (
     Disconnected,
     End,
     Event,
+    Pinged,
     Received,
     Record,
     Refused,
@@ -65,6 +66,7 @@ __all__ = [
     "Disconnected",
     "End",
     "Event",
+    "Pinged",
     "Presence",
     "Received",
     "Record",
@@ -152,6 +154,9 @@ class Rooms:
         if isinstance(event, Refused):
             client = self._clients.get(event.connection)
             return [] if client is None else self._turn_away(client, event.code, JOIN_REFUSED)
+        if isinstance(event, Pinged):
+            client = self._clients.get(event.connection)
+            return [] if client is None or client.bucket.take(1.0, now) else self._too_fast(client, now)
         if isinstance(event, Disconnected):
             self._forget(event.connection)
             return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from json.encoder import encode_basestring_ascii as quote
 from typing import Any, NoReturn
 
 from signaling.limits import JSON_CONTAINERS_MAX, JSON_DEPTH_MAX, JSON_INTEGER_CHARS_MAX, JSON_TOKENS_MAX
@@ -92,4 +93,6 @@ def _constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant)
+# quote(text) writes one string as JSON does.
+__all__ = ["StrictJSONError", "dumps", "loads", "loads_file", "quote"]
 _ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
