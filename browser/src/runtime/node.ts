@@ -528,27 +528,28 @@ export class TabSession implements Session {
     const transport = this.#environment.makeTransport(welcome.iceServers);
     running.transport = transport;
     transport.onOpened((channel) => this.#opened(running, channel));
-    transport.onFailed((peer) => this.#tell({ type: "connectFailed", peer }));
+    transport.onFailed((peer) => running.host.post({ type: "connectFailed", peer }));
     transport.onCandidate((to, session, candidate) =>
       running.signaling.send({ type: "candidate", to, session, candidate: candidate || null }),
     );
-    this.#tell({ type: "begin" });
+    running.host.post({ type: "begin" });
   }
 
   #opened(running: Running, channel: Channel): void {
     running.linkNumbers += 1;
     const link = running.linkNumbers;
+    const { host } = running;
     running.channels.set(link, channel);
-    this.#tell({ type: "linkOpened", link, peer: channel.remote, outgoing: channel.outgoing });
-    channel.onFrame((frame) => this.#tell({ type: "frame", link, frame: frame.buffer }, [frame.buffer]));
+    host.post({ type: "linkOpened", link, peer: channel.remote, outgoing: channel.outgoing });
+    channel.onFrame((frame) => host.post({ type: "frame", link, frame: frame.buffer }, [frame.buffer]));
     channel.onDrained(() => {
       if (running.congested.delete(link)) {
-        this.#tell({ type: "drained", link });
+        host.post({ type: "drained", link });
       }
     });
     channel.onClosed(() => {
       if (this.#forget(running, link) !== null) {
-        this.#tell({ type: "linkClosed", link });
+        host.post({ type: "linkClosed", link });
       }
     });
   }
@@ -577,7 +578,7 @@ export class TabSession implements Session {
     }
     if (channel.bufferedAmount > BUFFERED_BYTES_HIGH && !running.congested.has(link)) {
       running.congested.add(link);
-      this.#tell({ type: "congested", link });
+      running.host.post({ type: "congested", link });
     }
   }
 
@@ -589,10 +590,10 @@ export class TabSession implements Session {
         if (running.transport === null) {
           this.#begin(running, message);
         }
-        this.#introduce(message.peers);
+        this.#introduce(running, message.peers);
         break;
       case "peers":
-        this.#introduce(message.peers);
+        this.#introduce(running, message.peers);
         break;
       case "offer":
         void this.#answer(running, message);
@@ -606,7 +607,7 @@ export class TabSession implements Session {
       case "decline":
       case "unreachable":
         running.transport?.abandon(message.peer, message.session);
-        this.#tell({ type: "connectFailed", peer: message.peer });
+        running.host.post({ type: "connectFailed", peer: message.peer });
         break;
       case "evaluation":
         this.#hub.emit("evaluation", message.evaluation);
@@ -628,9 +629,9 @@ export class TabSession implements Session {
   }
 
   /** A tracker connects by itself to those whom it follows. */
-  #introduce(named: readonly Introduction[]): void {
+  #introduce({ host }: Running, named: readonly Introduction[]): void {
     const peers = named.filter(({ kind }) => kind !== "tracker").map(({ peer }) => peer);
-    this.#tell({ type: "introduced", peers });
+    host.post({ type: "introduced", peers });
   }
 
   async #connect(running: Running, peer: PeerId): Promise<void> {
@@ -641,7 +642,7 @@ export class TabSession implements Session {
       const { session, sdp } = await running.transport.offer(peer);
       await this.#describe(running, "offer", peer, session, sdp);
     } catch (error) {
-      this.#failed(peer, error);
+      this.#failed(running, peer, error);
     }
   }
 
@@ -679,7 +680,7 @@ export class TabSession implements Session {
       await running.transport?.acceptAnswer(from, session, sdp);
     } catch (error) {
       running.transport?.abandon(from, session);
-      this.#failed(from, error);
+      this.#failed(running, from, error);
     }
   }
 
@@ -692,8 +693,8 @@ export class TabSession implements Session {
     }
   }
 
-  #failed(peer: PeerId, error: unknown): void {
-    this.#tell({ type: "connectFailed", peer });
+  #failed({ host }: Running, peer: PeerId, error: unknown): void {
+    host.post({ type: "connectFailed", peer });
     rethrowUnlessExpected(error);
   }
 

@@ -2,6 +2,8 @@
 
 const POLYNOMIAL = 0xedb88320;
 const SLICES = 16;
+/** Words taken at once: a short loop that runs often is compiled for good, a long one anew each time (see quantise.ts). */
+const PART_WORDS = 1024;
 /** Entry 256 * k + b: the CRC of byte b followed by k zero bytes. 16 KiB, which stays in the first-level cache. */
 const TABLE = makeTable();
 
@@ -9,20 +11,23 @@ const TABLE = makeTable();
 export function crc32(bytes: Uint8Array, crc = 0): number {
   // The body is read as words, so its start must be aligned to four bytes.
   const head = Math.min(-bytes.byteOffset & 3, bytes.length);
-  const words = (bytes.length - head) >> 2;
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset + head, (bytes.length - head) >> 2);
   let state = crc32OfBytes(bytes.subarray(0, head), crc);
-  state = crc32OfWords(new Int32Array(bytes.buffer, bytes.byteOffset + head, words), words, state);
-  return crc32OfBytes(bytes.subarray(head + 4 * words), state);
+  for (let start = 0; start < words.length; start += PART_WORDS) {
+    const part = words.subarray(start, start + PART_WORDS);
+    state = crc32OfWords(part, part.length, state);
+  }
+  return crc32OfBytes(bytes.subarray(head + 4 * words.length), state);
 }
 
 /** The CRC-32 of the first `count` little-endian words, going on from `crc`. */
 export function crc32OfWords(words: Int32Array, count: number, crc: number): number {
+  const whole = count & ~3;
   let state = ~crc;
-  let at = 0;
-  for (; at + 4 <= count; at += 4) {
+  for (let at = 0; at < whole; at += 4) {
     state = fold(words[at] ^ state, words[at + 1], words[at + 2], words[at + 3]);
   }
-  for (; at < count; at++) {
+  for (let at = whole; at < count; at++) {
     const word = words[at];
     state = step(step(step(step(state, word), word >>> 8), word >>> 16), word >>> 24);
   }

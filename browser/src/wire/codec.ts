@@ -10,6 +10,7 @@ import { crc32 } from "./checksum.ts";
 import { float16Decode, float16Encode, HALF_MAX } from "./float16.ts";
 import { DYNAMIC_BLOCK_VALUES, LINEAR_BLOCK_VALUES, STEP_EXPONENT_MAX, STEP_EXPONENT_MIN } from "./limits.ts";
 import {
+  BLOCK,
   blockCount,
   dynamicDecode,
   dynamicEncode,
@@ -170,20 +171,19 @@ export class SliceCodec {
 
 /** The sum of the squares of float32 [n], in float64. */
 export function squareSum(values: Float32Array): number {
-  // Four sums that do not wait for one another.
-  let [a, b, c, d] = [0, 0, 0, 0];
-  const whole = values.length & ~3;
-  let at = 0;
-  for (; at < whole; at += 4) {
-    a += values[at] * values[at];
-    b += values[at + 1] * values[at + 1];
-    c += values[at + 2] * values[at + 2];
-    d += values[at + 3] * values[at + 3];
+  let sum = 0;
+  for (let start = 0; start < values.length; start += BLOCK) {
+    sum += blockSquareSum(values, start, Math.min(start + BLOCK, values.length));
   }
-  for (; at < values.length; at++) {
-    a += values[at] * values[at];
+  return sum;
+}
+
+function blockSquareSum(values: Float32Array, start: number, stop: number): number {
+  let sum = 0;
+  for (let at = start; at < stop; at++) {
+    sum += values[at] * values[at];
   }
-  return a + b + (c + d);
+  return sum;
 }
 
 function encodeModular(

@@ -3,6 +3,9 @@
  *
  * The same bits as meshlearn/wire/quantise.py, where the papers are named; PROTOCOL.md ("Codecs") defines every operation and
  * its rounding. Math.fround after each operation makes it a float32 one, also for the compiler, which then computes in float32.
+ *
+ * The inner loops are functions of one block each, called hundreds of times a slice: V8 compiles those for good, while one long
+ * loop is replaced on the stack anew each time, and is up to a third slower (Node 24).
  */
 
 import { ChecksumMismatch, PayloadRefused } from "../errors.ts";
@@ -37,6 +40,8 @@ const scratchBits = new Int32Array(scratch.buffer);
 const ring = makeRing();
 const levels = makeDynamicLevels();
 const middles = makeMiddles(levels);
+/** By the top 16 bits of a float32: the level of the lowest value that has them. Made when it is first needed. */
+let firstLevels: Uint8Array | null = null;
 
 /** The dither: the 4,096 values (k + 1/2) / 4096 - 1/2, shuffled by Generator(0), float32; their sum is exactly 0. */
 export function ditherTable(): Float32Array {
@@ -59,37 +64,44 @@ export function blockCount(values: number, block = BLOCK): number {
 
 /** The largest magnitude of each block, float32 [blocks]; NaN where a block holds a NaN. */
 export function blockMaxima(values: Float32Array, block = BLOCK): Float32Array {
-  // Without its sign a float32 compares as an integer; infinity and then NaN are above all others.
   const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
   const maxima = new Float32Array(blockCount(values.length, block));
   const maximaBits = new Int32Array(maxima.buffer);
-  for (let index = 0, start = 0; index < maxima.length; index++, start += block) {
-    const stop = Math.min(start + block, bits.length);
-    let largest = 0;
-    for (let at = start; at < stop; at++) {
-      largest = Math.max(largest, bits[at] & 0x7fffffff);
+  for (let index = 0; index < maxima.length; index++) {
+    const stop = Math.min((index + 1) * block, bits.length);
+    for (let start = index * block; start < stop; start += BLOCK) {
+      const largest = largestMagnitude(bits, start, Math.min(start + BLOCK, stop));
+      maximaBits[index] = Math.max(maximaBits[index], largest);
     }
-    maximaBits[index] = largest;
   }
   return maxima;
+}
+
+/** Without its sign a float32 compares as an integer; infinity and then NaN are above all others. */
+function largestMagnitude(bits: Int32Array, start: number, stop: number): number {
+  let largest = 0;
+  for (let at = start; at < stop; at++) {
+    largest = Math.max(largest, bits[at] & 0x7fffffff);
+  }
+  return largest;
 }
 
 /** The largest |one - other| of each block, both float32 [n]. */
 export function blockDistances(one: Float32Array, other: Float32Array): Float32Array {
   const maxima = new Float32Array(blockCount(one.length));
+  const maximaBits = new Int32Array(maxima.buffer);
   for (let index = 0, start = 0; index < maxima.length; index++, start += BLOCK) {
     const count = Math.min(BLOCK, one.length - start);
-    for (let at = 0; at < count; at++) {
-      scratch[at] = one[start + at] - other[start + at];
-    }
-    let largest = 0;
-    for (let at = 0; at < count; at++) {
-      largest = Math.max(largest, scratchBits[at] & 0x7fffffff);
-    }
-    scratchBits[0] = largest;
-    maxima[index] = scratch[0];
+    subtract(one, other, start, count);
+    maximaBits[index] = largestMagnitude(scratchBits, 0, count);
   }
   return maxima;
+}
+
+function subtract(one: Float32Array, other: Float32Array, start: number, count: number): void {
+  for (let at = 0; at < count; at++) {
+    scratch[at] = one[start + at] - other[start + at];
+  }
 }
 
 /** As `blockMaxima`; raises PayloadRefused where a value is not finite or has a magnitude of over 2^54. */
@@ -153,21 +165,33 @@ export function modularEncode(
   let checksum = 0;
   for (let index = 0, start = 0; start < values.length; index++, start += BLOCK) {
     const count = Math.min(BLOCK, values.length - start);
-    const inverse = 2 ** -exponents[index];
-    const stepSize = 2 ** exponents[index];
     const begin = (offset + start) % TABLE;
-    for (let at = 0; at < count; at++) {
-      const dither = ring[begin + at];
-      const shifted = fround(fround(fround(values[start + at] * inverse) + dither) + MAGIC);
-      scratch[at] = shifted;
-      rounded[start + at] = fround(fround(shifted - MAGIC) - dither) * stepSize;
-    }
-    for (let at = 0; at < count; at++) {
-      codes[start + at] = scratchBits[at];
-    }
+    encodeBlock(values, codes, rounded, start, count, 2 ** -exponents[index], 2 ** exponents[index], begin);
     checksum = crc32OfWords(scratchBits, count, checksum);
   }
   return checksum;
+}
+
+/** The bits of the scratch are then 0x4B400000 + q. */
+function encodeBlock(
+  values: Float32Array,
+  codes: Uint8Array,
+  rounded: Float32Array,
+  start: number,
+  count: number,
+  inverse: number,
+  stepSize: number,
+  begin: number,
+): void {
+  for (let at = 0; at < count; at++) {
+    const dither = ring[begin + at];
+    const shifted = fround(fround(fround(values[start + at] * inverse) + dither) + MAGIC);
+    scratch[at] = shifted;
+    rounded[start + at] = fround(fround(shifted - MAGIC) - dither) * stepSize;
+  }
+  for (let at = 0; at < count; at++) {
+    codes[start + at] = scratchBits[at];
+  }
 }
 
 /**
@@ -190,18 +214,18 @@ export function modularDecode(
   let found = 0;
   for (let index = 0, start = 0; start < codes.length; index++, start += BLOCK) {
     const count = Math.min(BLOCK, codes.length - start);
-    const inverse = 2 ** -exponents[index];
-    const stepSize = 2 ** exponents[index];
     const begin = (offset + start) % TABLE;
-    for (let at = 0; at < count; at++) {
-      scratch[at] = fround(fround(fround(reference[start + at] * inverse) + ring[begin + at]) + MAGIC);
-    }
-    for (let at = 0; at < count; at++) {
-      const shift = ((codes[start + at] - scratchBits[at]) << unused) >> unused;
-      const whole = fround(fround(scratch[at] - MAGIC) + shift);
-      scratch[at] = whole + MAGIC;
-      decoded[start + at] = fround(whole - ring[begin + at]) * stepSize;
-    }
+    decodeBlock(
+      codes,
+      decoded,
+      reference,
+      start,
+      count,
+      2 ** -exponents[index],
+      2 ** exponents[index],
+      begin,
+      unused,
+    );
     found = crc32OfWords(scratchBits, count, found);
   }
   if (found !== checksum) {
@@ -210,24 +234,59 @@ export function modularDecode(
   return decoded;
 }
 
+/** The bits of the scratch are then 0x4B400000 + q, q the integer of each code's residue class nearest to the reference. */
+function decodeBlock(
+  codes: Uint8Array,
+  decoded: Float32Array,
+  reference: Float32Array,
+  start: number,
+  count: number,
+  inverse: number,
+  stepSize: number,
+  begin: number,
+  unused: number,
+): void {
+  for (let at = 0; at < count; at++) {
+    scratch[at] = fround(fround(fround(reference[start + at] * inverse) + ring[begin + at]) + MAGIC);
+  }
+  for (let at = 0; at < count; at++) {
+    const shift = ((codes[start + at] - scratchBits[at]) << unused) >> unused;
+    const whole = fround(fround(scratch[at] - MAGIC) + shift);
+    scratch[at] = whole + MAGIC;
+    decoded[start + at] = fround(whole - ring[begin + at]) * stepSize;
+  }
+}
+
 /** The low four bits of uint8 [n] in uint8 [ceil(n / 2)]: the even value low, the odd one high. */
 export function packNibbles(codes: Uint8Array, packed: Uint8Array): void {
-  const pairs = codes.length >> 1;
-  for (let at = 0; at < pairs; at++) {
-    packed[at] = (codes[2 * at] & 15) | (codes[2 * at + 1] << 4);
+  for (let start = 0; start < packed.length; start += BLOCK) {
+    packBlock(codes, packed, start, Math.min(start + BLOCK, codes.length >> 1));
   }
   if (codes.length % 2) {
-    packed[pairs] = codes[codes.length - 1] & 15;
+    packed[packed.length - 1] = codes[codes.length - 1] & 15;
+  }
+}
+
+function packBlock(codes: Uint8Array, packed: Uint8Array, start: number, stop: number): void {
+  for (let at = start; at < stop; at++) {
+    packed[at] = (codes[2 * at] & 15) | (codes[2 * at + 1] << 4);
   }
 }
 
 /** The `count` four-bit codes of `packed`, uint8 [count]. */
 export function unpackNibbles(packed: Uint8Array, count: number): Uint8Array {
   const codes = new Uint8Array(count);
-  for (let at = 0; at < count; at++) {
-    codes[at] = at % 2 ? packed[at >> 1] >> 4 : packed[at >> 1] & 15;
+  for (let start = 0; start < packed.length; start += BLOCK) {
+    unpackBlock(packed, codes, start, Math.min(start + BLOCK, packed.length));
   }
   return codes;
+}
+
+function unpackBlock(packed: Uint8Array, codes: Uint8Array, start: number, stop: number): void {
+  for (let at = start; at < stop; at++) {
+    codes[2 * at] = packed[at] & 15;
+    codes[2 * at + 1] = packed[at] >> 4; // beyond the end of an odd count nothing is written
+  }
 }
 
 /**
@@ -238,29 +297,46 @@ export function linearEncode(values: Float32Array, offset: number, codes: Uint8A
   const scales = blockScales(sendableMaxima(values, LINEAR_BLOCK_VALUES), 127);
   for (let index = 0, start = 0; index < scales.length; index++, start += LINEAR_BLOCK_VALUES) {
     const count = Math.min(LINEAR_BLOCK_VALUES, values.length - start);
-    const inverse = inverseOf(scales[index]);
-    const begin = (offset + start) % TABLE;
-    for (let at = 0; at < count; at++) {
-      scratch[at] = fround(fround(fround(values[start + at] * inverse) + ring[begin + at]) + MAGIC);
-    }
-    for (let at = 0; at < count; at++) {
-      codes[start + at] = scratchBits[at];
-    }
+    linearEncodeBlock(values, codes, start, count, inverseOf(scales[index]), (offset + start) % TABLE);
   }
   return scales;
+}
+
+function linearEncodeBlock(
+  values: Float32Array,
+  codes: Uint8Array,
+  start: number,
+  count: number,
+  inverse: number,
+  begin: number,
+): void {
+  for (let at = 0; at < count; at++) {
+    scratch[at] = fround(fround(fround(values[start + at] * inverse) + ring[begin + at]) + MAGIC);
+  }
+  for (let at = 0; at < count; at++) {
+    codes[start + at] = scratchBits[at];
+  }
 }
 
 /** Code times scale, float32 [n], of what `linearEncode` made. */
 export function linearDecode(codes: Uint8Array, scales: Float32Array): Float32Array {
   const decoded = new Float32Array(codes.length);
   for (let index = 0, start = 0; start < codes.length; index++, start += LINEAR_BLOCK_VALUES) {
-    const stop = Math.min(start + LINEAR_BLOCK_VALUES, codes.length);
-    const scale = scales[index];
-    for (let at = start; at < stop; at++) {
-      decoded[at] = ((codes[at] << 24) >> 24) * scale;
-    }
+    scaleCodes(codes, decoded, start, Math.min(start + LINEAR_BLOCK_VALUES, codes.length), scales[index]);
   }
   return decoded;
+}
+
+function scaleCodes(
+  codes: Uint8Array,
+  decoded: Float32Array,
+  start: number,
+  stop: number,
+  scale: number,
+): void {
+  for (let at = start; at < stop; at++) {
+    decoded[at] = ((codes[at] << 24) >> 24) * scale;
+  }
 }
 
 /** The 256 values of Dettmers' (2016) signed dynamic tree in rising order, float32, from -1 to 1. */
@@ -274,33 +350,54 @@ export function dynamicLevels(): Float32Array {
  */
 export function dynamicEncode(values: Float32Array, codes: Uint8Array): Float32Array {
   const scales = blockScales(sendableMaxima(values, DYNAMIC_BLOCK_VALUES), 1);
+  firstLevels ??= makeFirstLevels();
+  const first = firstLevels;
   for (let index = 0, start = 0; index < scales.length; index++, start += DYNAMIC_BLOCK_VALUES) {
-    const stop = Math.min(start + DYNAMIC_BLOCK_VALUES, values.length);
-    const inverse = inverseOf(scales[index]);
-    for (let at = start; at < stop; at++) {
-      const value = fround(values[at] * inverse);
-      // The number of midpoints below the value; there are 255, so eight halvings find it.
-      let level = 0;
-      for (let half = 128; half > 0; half >>= 1) {
-        level += middles[level + half - 1] < value ? half : 0;
-      }
-      codes[at] = level;
-    }
+    const count = Math.min(DYNAMIC_BLOCK_VALUES, values.length - start);
+    findLevels(values, codes, start, count, inverseOf(scales[index]), first);
   }
   return scales;
+}
+
+function findLevels(
+  values: Float32Array,
+  codes: Uint8Array,
+  start: number,
+  count: number,
+  inverse: number,
+  first: Uint8Array,
+): void {
+  for (let at = 0; at < count; at++) {
+    scratch[at] = values[start + at] * inverse;
+  }
+  for (let at = 0; at < count; at++) {
+    let level = first[scratchBits[at] >>> 16];
+    while (middles[level] < scratch[at]) {
+      level += 1;
+    }
+    codes[start + at] = level;
+  }
 }
 
 /** Level times scale, float32 [n], of what `dynamicEncode` made. */
 export function dynamicDecode(codes: Uint8Array, scales: Float32Array): Float32Array {
   const decoded = new Float32Array(codes.length);
   for (let index = 0, start = 0; start < codes.length; index++, start += DYNAMIC_BLOCK_VALUES) {
-    const stop = Math.min(start + DYNAMIC_BLOCK_VALUES, codes.length);
-    const scale = scales[index];
-    for (let at = start; at < stop; at++) {
-      decoded[at] = levels[codes[at]] * scale;
-    }
+    scaleLevels(codes, decoded, start, Math.min(start + DYNAMIC_BLOCK_VALUES, codes.length), scales[index]);
   }
   return decoded;
+}
+
+function scaleLevels(
+  codes: Uint8Array,
+  decoded: Float32Array,
+  start: number,
+  stop: number,
+  scale: number,
+): void {
+  for (let at = start; at < stop; at++) {
+    decoded[at] = levels[codes[at]] * scale;
+  }
 }
 
 /** `value` as Python's {value:#010x} writes it. */
@@ -347,6 +444,18 @@ function makeDynamicLevels(): Float32Array {
   return Float32Array.from([...magnitudes.toReversed().map((value) => -value), 0, ...magnitudes, 1]);
 }
 
+/** The midpoint above each level; infinite above the last one. */
 function makeMiddles(rising: Float32Array): Float32Array {
-  return Float32Array.from({ length: 255 }, (_, index) => (rising[index] + rising[index + 1]) / 2);
+  const between = Array.from({ length: 255 }, (_, index) => (rising[index] + rising[index + 1]) / 2);
+  return Float32Array.from([...between, Number.POSITIVE_INFINITY]);
+}
+
+function makeFirstLevels(): Uint8Array {
+  const lowest = new Float32Array(1);
+  const bits = new Int32Array(lowest.buffer);
+  return Uint8Array.from({ length: 65_536 }, (_, top) => {
+    // Of negative values the lowest is the one of the largest magnitude.
+    bits[0] = (top << 16) | (top < 32_768 ? 0 : 0xffff);
+    return Number.isNaN(lowest[0]) ? 0 : middles.findIndex((middle) => !(middle < lowest[0]));
+  });
 }
