@@ -313,9 +313,10 @@ async def _with_addresses(description: Coroutine[Any, Any, str]) -> str:
 
 
 async def _dispose(session: Session, *, flush: bool) -> None:
-    if session.step is not None:
-        await asyncio.wait({session.step}, timeout=CLOSE_GRACE_S)
-        session.step.cancel()
-        await asyncio.gather(session.step, return_exceptions=True)
+    # Held here: whoever waits for the step, too, takes it out of the session when it is done.
+    if (step := session.step) is not None:
+        await asyncio.wait({step}, timeout=CLOSE_GRACE_S)
+        step.cancel()
+        await asyncio.gather(step, return_exceptions=True)
     if session.connection is not None:
         await session.connection.close(flush=flush)
