@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from meshlearn.errors import MeshError
 from meshlearn.protocol.averaging import AveragingRule, Pairwise
@@ -127,7 +128,7 @@ class Hub:
 class SteadyTraining:
     """Steps towards a target by the loop's clock, in place of a thread; `replica` is set by the mesh."""
 
-    def __init__(self, target: Floats, steps_per_second: float = 50.0) -> None:
+    def __init__(self, target: Floats, steps_per_second: float = 10.0) -> None:
         self.replica: Replica | None = None
         self.loss = 1.0
         self.finished = False
@@ -190,7 +191,7 @@ class Mesh:
     ) -> Node:
         """A node that is not started; it trains towards `target` where one is given."""
         number = len(self.nodes) + 1
-        identity = Identity.generate()
+        identity = Identity(Ed25519PrivateKey.from_private_bytes(bytes([self._seed, number]) * 16))
         config = PeerConfig(decode_base64url(identity.peer_id, 32), b"run tag.", kind=kind, evaluation_interval_s=1.0)
         replica = Replica(self.initial, SLICE_LENGTH)
         now = asyncio.get_running_loop().time()
