@@ -233,6 +233,17 @@ _CARD: Final = """
       </li>"""
 
 
+def _what(run: Mapping[str, Any]) -> str:
+    """Say in a sentence what is trained; the browser's page keeps it up to date (browser/src/page/intro.ts)."""
+    data, online = run["data"], run["online"]
+    examples = f" ({_count(data['examples'], 'example')})" if data["examples"] else ""
+    if online:
+        now = f"{_count(online, 'peer')} {'is' if online == 1 else 'are'} here now"
+    else:
+        now = "nobody is training yet" if run["last"] is None else "nobody is here right now"
+    return f"A model of {short_number(run['parameters'])} parameters learns from {data['name']}{examples}; {now}."
+
+
 def _run_values(run: Mapping[str, Any]) -> dict[str, str]:
     data = run["data"]
     kinds = run["kinds"]
@@ -252,6 +263,7 @@ def _run_values(run: Mapping[str, Any]) -> dict[str, str]:
         "run": run["run"],
         "title": run["title"],
         "description": run["description"][:200],
+        "what": _what(run),
         "paragraphs": Markup("".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs)),
         "by": f"by {run['by']}" if run["by"] else "",
         "state": _state(run),
