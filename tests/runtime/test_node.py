@@ -40,24 +40,27 @@ def test_four_nodes_find_each_other_train_and_come_to_agree():
     run_virtual(story())
 
 
-def test_half_of_all_frames_lost_repeated_or_late_breaks_nothing():
+@pytest.mark.parametrize(
+    "faults", [FaultPlan(drop=0.5), FaultPlan(duplicate=0.5, reorder=0.5), FaultPlan(drop=0.5, duplicate=0.5, reorder=0.5)]
+)
+def test_half_of_all_frames_lost_repeated_or_late_breaks_nothing(faults):
     async def story() -> None:
-        faults = FaultPlan(drop=0.2, duplicate=0.2, reorder=0.2)
         async with Mesh(faults, seed=7) as mesh:
             nodes = await mesh.start(1.0, 2.0, 3.0, 4.0)
             await until(lambda: all(node.peer.steps > 1_000 for node in nodes), 600.0)
             network = mesh.network
-            assert min(network.frames_dropped, network.frames_duplicated, network.frames_reordered) > 100
+            assert network.frames_dropped + network.frames_duplicated + network.frames_reordered > 500
             for vector in mesh.vectors():
                 # A wrong slice would leave the hull of what the peers train for.
                 assert np.isfinite(vector).all()
-                assert vector.min() > -0.2
-                assert vector.max() < 4.2
-            means = [float(vector.mean()) for vector in mesh.vectors()]
-            assert max(means) - min(means) < 1.0
-            assert abs(np.mean(means) - 2.5) < 0.2
-            # Nobody ended, and the loop's exception handler heard nothing (run_virtual looks).
+                assert vector.min() > -0.1
+                assert vector.max() < 4.1
+            # The fewer answers, the slower the peers ask; without training between, they still come to agree.
+            for node in nodes:
+                node.pause()
+            await until(lambda: np.ptp([vector.mean() for vector in mesh.vectors()]) < 0.05, 600.0)
             assert all(node.peer.ready for node in nodes)
+            # And the loop's exception handler has heard nothing: run_virtual looks.
 
     run_virtual(story())
 
