@@ -131,8 +131,12 @@ class MeshWorld(World):
         if node.attack and node.attack != "flip-labels":
             self._attackers[number] = Attacker(node.attack, node.strength, branch.child("attack").numpy(), self._config.run_tag)
         self.give(node, events.Started())
-        if self._graph is not None:
+        if self._graph is not None or self.training is None:
             self.give(node, events.Introduced(()))
+        if self.training is None:
+            # Its vector is its own, not to be pulled from others; and what has absorbed no step takes part in no exchange.
+            self.give(node, events.Stepped(1, 0))
+        if self._graph is not None:
             for other in self._graph[number]:
                 if self.nodes[other].online:
                     self.clock.at(self.clock.now, Op.LINK, number, other, node.token)
