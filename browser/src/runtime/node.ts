@@ -462,7 +462,7 @@ export class TabSession implements Session {
         this.#forget(running, message.link)?.close();
         break;
       case "ready":
-        this.#setStatus({ model: message.pulled ? "pulled" : "initial" });
+        this.#setStatus({ model: message.pulled ? "pulled" : "initial", links: message.links });
         this.#enter(this.#paused ? "paused" : "training");
         break;
       case "trained":

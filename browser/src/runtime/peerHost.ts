@@ -248,8 +248,10 @@ export class PeerHost {
         break;
       case "introduce":
       case "connect":
-      case "ready":
         this.#port.post(action);
+        break;
+      case "ready":
+        this.#port.post({ ...action, links: this.#greetedLinks });
         break;
       case "closeLink":
         this.#full.delete(action.link);
@@ -365,7 +367,7 @@ export class PeerHost {
       steps: peer.steps,
       samples: peer.samples,
       samplesPerSecond: rate(peer.samples, before?.samples),
-      links: [...peer.links.values()].filter((link) => link.greeted).length,
+      links: this.#greetedLinks,
       bytesIn: counters.bytesIn,
       bytesOut: counters.bytesOut,
       bytesInPerSecond: rate(counters.bytesIn, before?.bytesIn),
@@ -378,6 +380,10 @@ export class PeerHost {
       loss: tally.loss,
       accuracy: tally.accuracy,
     };
+  }
+
+  get #greetedLinks(): number {
+    return [...(this.#peer?.links.values() ?? [])].filter((link) => link.greeted).length;
   }
 
   #reportLoss(): void {

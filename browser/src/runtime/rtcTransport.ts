@@ -3,6 +3,7 @@
 import { MalformedMessage } from "../errors.ts";
 import { BUFFERED_BYTES_HIGH } from "../wire/limits.ts";
 import { BaseChannel, ChannelClosed, type Frame } from "./channel.ts";
+import { realTiming, type Timing } from "./timing.ts";
 import {
   BaseTransport,
   CANDIDATES_MAX,
@@ -20,14 +21,16 @@ const CLOSE_GRACE_S = 1;
 /** Connects peers with WebRTC; see Transport. `iceServers` are those that the signaling server names. */
 export class RtcTransport extends BaseTransport {
   readonly #configuration: RTCConfiguration;
+  readonly #timing: Timing;
 
   constructor(iceServers: readonly RTCIceServer[], options: TransportOptions = {}) {
     super(options);
     this.#configuration = { iceServers: [...iceServers] };
+    this.#timing = options.timing ?? realTiming;
   }
 
   protected connect(session: Session): Connection {
-    return new RtcConnection(session, this.#configuration);
+    return new RtcConnection(session, this.#configuration, this.#timing);
   }
 }
 
@@ -68,6 +71,7 @@ class RtcChannel extends BaseChannel {
 /** One RTCPeerConnection with one data channel. */
 class RtcConnection implements Connection {
   readonly #session: Session;
+  readonly #timing: Timing;
   readonly #peerConnection: RTCPeerConnection;
   #dataChannel: RTCDataChannel | null = null;
   #channel: RtcChannel | null = null;
@@ -76,8 +80,9 @@ class RtcConnection implements Connection {
   #candidates = 0;
   #closing = false;
 
-  constructor(session: Session, configuration: RTCConfiguration) {
+  constructor(session: Session, configuration: RTCConfiguration, timing: Timing) {
     this.#session = session;
+    this.#timing = timing;
     const peerConnection = new RTCPeerConnection(configuration);
     this.#peerConnection = peerConnection;
     peerConnection.onconnectionstatechange = () => this.#stateChanged();
@@ -123,9 +128,9 @@ class RtcConnection implements Connection {
       return;
     }
     // Closing the data channel waits for what was sent; closing the connection does not.
-    const timer = setTimeout(() => peerConnection.close(), 1000 * CLOSE_GRACE_S);
+    const cancel = this.#timing.later(CLOSE_GRACE_S, () => peerConnection.close());
     dataChannel.onclose = () => {
-      clearTimeout(timer);
+      cancel();
       peerConnection.close();
     };
     dataChannel.close();
@@ -146,10 +151,10 @@ class RtcConnection implements Connection {
   async #describe(): Promise<string> {
     const peerConnection = this.#peerConnection;
     const gathered = new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, 1000 * GATHERING_S);
+      const cancel = this.#timing.later(GATHERING_S, resolve);
       peerConnection.onicegatheringstatechange = () => {
         if (peerConnection.iceGatheringState === "complete") {
-          clearTimeout(timer);
+          cancel();
           resolve();
         }
       };
