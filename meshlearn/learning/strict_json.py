@@ -33,6 +33,8 @@ def read_object(document: dict[str, Any] | str | bytes, what: str, error: type[U
     """The JSON object in ``document``; ``what`` names it in the sentence of ``error``."""
     if isinstance(document, dict):
         return document
+    if not isinstance(document, str | bytes):  # a part of a manifest that somebody else wrote
+        raise error(f"{what} must be an object, but it is {shown(document)}.")
     if len(document) > JSON_BYTES_MAX:
         raise error(f"{what} is larger than {JSON_BYTES_MAX} bytes, which no sound one is.")
     try:

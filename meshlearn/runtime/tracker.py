@@ -32,7 +32,7 @@ COMPLETE_S: Final = 3.0
 SEEN_MAX: Final = 10_000
 # Points of the history; twelve hours of one a second, and then every second point goes.
 HISTORY_MAX: Final = 43_200
-# What an evaluation says of a loss or a disagreement that is no number: JSON has no infinity.
+# What an evaluation says at most of a loss or a disagreement: JSON has no infinity, and a curve no room for it.
 WORST: Final = 1e9
 
 
@@ -64,6 +64,10 @@ class _Measured(NamedTuple):
     loss: float
     disagreement: float
     accuracies: list[float]
+
+
+def _bounded(value: float) -> float:
+    return value if math.isfinite(value) and value < WORST else WORST
 
 
 def _count(value: object) -> int:
@@ -223,8 +227,8 @@ class Tracker:
             steps=self.steps,
             samples=self.samples,
             accuracy=measured.accuracy,
-            loss=measured.loss if math.isfinite(measured.loss) else WORST,
-            disagreement=measured.disagreement if math.isfinite(measured.disagreement) else WORST,
+            loss=_bounded(measured.loss),
+            disagreement=_bounded(measured.disagreement),
             peers=len(models),
             bytes=self.bytes_sent,
         )
