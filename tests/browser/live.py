@@ -182,8 +182,8 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(directory: Path, **settings: Any) -> AsyncIterator[Mesh]:
-    """A server with one run of the packaged digits; `settings` are those of the run."""
+async def mesh(directory: Path, *, model: Path | None = None, **settings: Any) -> AsyncIterator[Mesh]:
+    """A server with one run of the packaged digits; `settings` are those of the run, `model` a specification of its own."""
     if not (DIST / "index.html").is_file():
         pytest.fail("the page is not built: run `python browser/build_hook.py`")
     async with AsyncExitStack() as stack:
@@ -197,6 +197,7 @@ async def mesh(directory: Path, **settings: Any) -> AsyncIterator[Mesh]:
         }
         created = new_run(
             directory / "state",
+            model=model,
             settings=RunSettings(**fields),
             title="Handwritten digits",
             description="Volunteers teach a small network to read handwritten digits.",
@@ -229,3 +230,10 @@ def status_of(child: Child) -> dict[str, Any]:
 def shown(value: object) -> str:
     """JSON for a failure's message."""
     return json.dumps(value, default=str)
+
+
+async def network_process(browser: Browser) -> int:
+    """The process of this Chromium through which all its packets go."""
+    session = await browser.new_browser_cdp_session()
+    found = await session.send("SystemInfo.getProcessInfo")
+    return next(int(process["id"]) for process in found["processInfo"] if "NetworkService" in process["type"])

@@ -46,11 +46,11 @@ async def test_twenty_steps_give_the_same_bits_in_chromium_as_in_node(tmp_path: 
     assert len(set(digests.values())) == 1, digests
 
 
-def bundled(entry: Path, output: Path) -> str:
-    """A TypeScript file with what it imports as one classic script, by the bundler inside Vite."""
+def bundled(entry: Path, output: Path, form: str = "iife") -> str:
+    """A TypeScript file with what it imports as one script (iife: classic, es: module), by the bundler inside Vite."""
     node = build_hook().Node.find()
     cli = ROOT / "browser" / "node_modules" / "rolldown" / "bin" / "cli.mjs"
-    command = [str(node.node), str(cli), str(entry), "--file", str(output), "--format", "iife", "--log-level", "warn"]
+    command = [str(node.node), str(cli), str(entry), "--file", str(output), "--format", form, "--log-level", "warn"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=node.environment, cwd=ROOT / "browser")
     assert done.returncode == 0, done.stdout + done.stderr
     return output.read_text(encoding="utf-8")

@@ -32,6 +32,13 @@ const PARTS: Readonly<Record<LoadingProgress["part"], string>> = {
   engine: "the engine",
 };
 
+/** Note the first time in the browser's performance timeline, where its developer tools and the benchmarks read it. */
+function reached(milestone: string): void {
+  if (performance.getEntriesByName(milestone).length === 0) {
+    performance.mark(milestone);
+  }
+}
+
 export class Dashboard {
   readonly charts = new Charts();
   readonly #session: Session;
@@ -61,8 +68,12 @@ export class Dashboard {
     session.on("counters", (counters) => this.#showCounters(counters));
     session.on("links", (links) => this.#mesh.showLinks(links));
     session.on("mesh", (mesh) => this.#showMesh(mesh));
-    session.on("exchange", (note) => this.#mesh.spark(note));
+    session.on("exchange", (note) => {
+      reached("first exchange");
+      this.#mesh.spark(note);
+    });
     session.on("loss", (point) => {
+      reached("first batch");
       this.charts.push("batch", this.#clock.at(point.timeS), point.accuracy, point.loss);
       this.#timeS = point.timeS;
       this.#try.modelChanged();
@@ -112,6 +123,9 @@ export class Dashboard {
   #showStatus(status: SessionStatus): void {
     const { state } = status;
     document.body.dataset.state = state;
+    if (status.links > 0) {
+      reached("first link");
+    }
     const words = state === "stopped" || state === "over" ? this.#thanks() : "";
     setText(field("sentence"), words === "" ? status.sentence : `${status.sentence} ${words}`);
     const isAway = status.signaling === "away" && !ENDED.has(state);

@@ -1,0 +1,203 @@
+"""Tabs and Python processes in one mesh, over real data channels, through what happens to volunteers' tabs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from meshlearn.demo.report import train_baseline
+from meshlearn.learning.datasets import open_dataset
+from meshlearn.learning.engine_numpy import NumpyEngine
+from meshlearn.runtime.run import Run
+from tests.browser.live import Mesh, Tab, chromium, mesh, network_process, status_of, until
+
+POINT = 0.01
+STEPS = 600
+OFFLINE_S = 20
+LONG = bool(os.environ.get("MESHLEARN_SOAK"))
+HIDDEN_S = 120 if LONG else 8
+# A tab says so of itself: headless windows are never hidden, so the test takes the place of the window manager.
+HIDE = """hidden => {
+  Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => hidden ? 'hidden' : 'visible' });
+  Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+async def test_two_tabs_and_two_python_processes_train_one_model(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as run, chromium() as browser:
+        # Python with Python: nobody else is there yet, so what they count is between them
+        first = await run.join("--shard", "0/4", "--steps-per-second", "80")
+        second = await run.join("--shard", "1/4", "--steps-per-second", "80")
+        await until(lambda: _exchanged(first, second), "the Python peers have exchanged slices")
+        tracker = await run.track()
+        tabs = [await run.tab(browser), await run.tab(browser)]
+        for tab in tabs:
+            await tab.start()
+            await tab.page.fill("#share", "25")  # two cores for five processes
+        for tab in tabs:
+            await until(lambda tab=tab: _exchanged_with(tab, {"browser", "python"}), "each tab has exchanged with both kinds")
+        await until(lambda: _all_have(STEPS, tabs, first, second), f"all four have taken {STEPS} steps", 60)
+
+        counts = {name: await exchanges(tab) for name, tab in zip(("one tab", "the other"), tabs, strict=True)}
+        print(f"exchanges by counters: {counts}; Python {[status_of(peer)['exchanges_accepted'] for peer in (first, second)]}")
+        accuracies = {f"tab {number}": evaluated(await tab.model(tmp_path), run) for number, tab in enumerate(tabs)}
+        seen = len(run.heard)
+        await until(lambda: _evaluated_four(run, seen), "the tracker has measured all four", 30)
+        python = {status_of(peer)["peer"] for peer in (first, second)}
+        by_tracker = tracker.last["evaluation"]["peer_accuracy"]
+        accuracies |= {f"Python {peer[:4]}": by_tracker[peer] for peer in python}
+        samples = sum([status_of(peer)["samples"] for peer in (first, second)] + [await tab.figure("samples") for tab in tabs])
+        manifest = Run.from_bytes((tmp_path / "state" / "runs" / run.run / "manifest.json").read_bytes())
+        for tab in tabs:
+            await tab.page.click('[data-action="stop"]')
+        for peer in (first, second, tracker):
+            await peer.stop()
+        baseline = train_baseline(manifest, "digits", int(min(samples, 100_000)))
+        assert baseline is not None
+        print(f"test accuracy {accuracies}; one process on all the data {baseline.accuracy:.3f}")
+        assert max(accuracies.values()) - min(accuracies.values()) <= POINT
+        assert min(accuracies.values()) >= baseline.accuracy - POINT
+        for tab in tabs:
+            assert not tab.said, tab.said
+
+
+async def test_the_run_goes_on_when_a_tab_is_closed_and_when_the_server_is_restarted(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as run, chromium() as browser:
+        peer = await run.join("--shard", "0/4", "--steps-per-second", "80")
+        stays, goes = [await run.tab(browser), await run.tab(browser)]
+        for tab in (stays, goes):
+            await tab.start()
+            await tab.page.fill("#share", "25")
+        await until(lambda: _linked(stays, 2), "the tabs and the Python peer are linked")
+
+        await goes.page.close(run_before_unload=False)
+        await until(lambda: _linked(stays, 1), "the tab that is left has dropped the link")
+        await until(lambda: _python_links(peer, 1), "so has the Python peer")
+        await goes_on(stays)
+
+        port = await run.end_server()
+        await until(lambda: _is_away(stays, True), "the page says that the server is away")
+        assert "Training goes on" in await stays.text("away")
+        await goes_on(stays)
+
+        await run.serve(port)
+        await until(lambda: _is_away(stays, False), "the page has found the server again", 45)
+        newcomer = await run.tab(browser)
+        await newcomer.start()
+        await until(lambda: _linked(newcomer, 1), "a newcomer is introduced again")
+        await goes_on(stays)
+
+
+async def test_a_tab_comes_back_after_20_seconds_without_network(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as run, chromium() as browser:
+        peer = await run.join("--shard", "0/4", "--steps-per-second", "80")
+        tab = await run.tab(browser)
+        await tab.start()
+        await tab.page.fill("#share", "25")
+        await until(lambda: _linked(tab, 1), "they are linked")
+        process = await network_process(browser)
+        steps = await tab.steps()
+        os.kill(process, signal.SIGSTOP)  # no packet of the browser goes out or comes in
+        try:
+            await until(lambda: _linked(tab, 0), "the tab has noticed")
+            await asyncio.sleep(OFFLINE_S - 8)
+            assert await tab.steps() > steps
+            assert await tab.state() == "training"
+        finally:
+            os.kill(process, signal.SIGCONT)
+        before = await tab.figure("exchanges")
+        await until(lambda: _linked(tab, 1), "the tab is linked again", 60)
+        await until(lambda: _has_exchanged(tab, before + 1), "and exchanges")
+        assert status_of(peer)["steps"] > 0
+
+
+async def test_a_hidden_tab_keeps_its_links_and_goes_on(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as run, chromium() as browser:
+        await run.join("--shard", "0/4", "--steps-per-second", "80")
+        tab = await run.tab(browser)
+        await tab.start()
+        await until(lambda: _linked(tab, 1), "they are linked")
+        await tab.page.evaluate(HIDE, True)
+        # Chromium runs the timers of a hidden page once a second at most; the Worker's are left alone
+        session = await tab.context.new_cdp_session(tab.page)
+        await session.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+        before = await tab.steps(), await tab.figure("exchanges")
+        await asyncio.sleep(HIDDEN_S)
+        assert await tab.figure("links") == 1
+        assert await tab.steps() > before[0]
+        assert await tab.figure("exchanges") > before[1]
+        await session.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+        await tab.page.evaluate(HIDE, False)
+        await goes_on(tab)
+        assert "refused" not in await tab.text("retried")
+
+
+async def goes_on(tab: Tab) -> None:
+    """The tab trains and exchanges."""
+    steps, exchanged = await tab.steps(), await tab.figure("exchanges")
+    await until(lambda: _has_stepped(tab, steps + 1), "the tab trains")
+    await until(lambda: _has_exchanged(tab, exchanged + 1), "the tab exchanges")
+
+
+async def exchanges(tab: Tab) -> dict[str, int]:
+    """How many slices the tab has averaged with peers of each kind, as far as its page has seen them."""
+    rows: list[list[Any]] = await tab.page.eval_on_selector_all(
+        ".peer[data-peer]", "nodes => nodes.map(node => [node.dataset.kind, Number(node.dataset.exchanges ?? 0)])"
+    )
+    counts: dict[str, int] = {}
+    for kind, number in rows:
+        counts[kind] = counts.get(kind, 0) + number
+    return counts
+
+
+def evaluated(model: Path, run: Mesh) -> float:
+    """Test accuracy of a downloaded model, by numpy."""
+    manifest = Run.from_bytes((run.directory / "state" / "runs" / run.run / "manifest.json").read_bytes())
+    vector = load_file(model)["vector"]
+    assert np.isfinite(vector).all()
+    return NumpyEngine(manifest.spec, 256).evaluate(vector, open_dataset("digits")[1]).accuracy
+
+
+async def _exchanged(*peers: Any) -> bool:
+    return all(status_of(peer).get("exchanges_accepted", 0) > 0 for peer in peers)
+
+
+async def _exchanged_with(tab: Tab, kinds: set[str]) -> bool:
+    counts = await exchanges(tab)
+    return all(counts.get(kind, 0) > 0 for kind in kinds)
+
+
+async def _all_have(steps: int, tabs: list[Tab], *peers: Any) -> bool:
+    return all(status_of(peer).get("steps", 0) >= steps for peer in peers) and all([await tab.steps() >= steps for tab in tabs])
+
+
+async def _evaluated_four(run: Mesh, since: int) -> bool:
+    lines = [line for _, line in run.heard[since:] if line["event"] == "evaluation"]
+    return any(len(line.get("peer_accuracy", {})) >= 4 for line in lines[-1:])
+
+
+async def _linked(tab: Tab, links: int) -> bool:
+    return await tab.figure("links") == links
+
+
+async def _python_links(peer: Any, links: int) -> bool:
+    return bool(status_of(peer).get("links") == links)
+
+
+async def _is_away(tab: Tab, away: bool) -> bool:
+    return (await tab.text("away") != "") == away
+
+
+async def _has_stepped(tab: Tab, steps: int) -> bool:
+    return await tab.steps() >= steps
+
+
+async def _has_exchanged(tab: Tab, number: float) -> bool:
+    return await tab.figure("exchanges") >= number
