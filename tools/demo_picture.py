@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
+from rich.text import Text
 
 from meshlearn.demo import view
 
@@ -33,15 +34,15 @@ def main() -> None:
     link = next(line["link"] for line in lines if line["event"] == "link")
     history = [line for line in lines if line["event"] == "evaluation"]
     summary = next(line for line in lines if line["event"] == "summary")
-    rows = [(f"peer {number}", "", status) for number, status in enumerate(summary["peers"], 1)]
+    living = [line["peers"] for line in lines if line["event"] == "peers" and all(peer.get("links") for peer in line["peers"])]
+    accuracy = history[-1]["peer_accuracy"]
+    rows = [view.Row(peer["name"], "", peer, None, accuracy.get(peer["peer"])) for peer in living[-1]]
     steps = min(status["steps"] for status in summary["peers"])
-    panel = view.run_panel(history, 0.95, 2_000, steps, summary["seconds"])
+    panel = view.run_panel(history, 0.95, 2_000, steps, summary["seconds"], WIDTH)
+    note = Text(f"join with  meshlearn join '{link}'", style="dim", no_wrap=True, overflow="ellipsis")
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(
-        view.screen(
-            "meshlearn demo: Handwritten digits", link, view.peers_table(rows), panel, "Ctrl-C ends it, and keeps the results."
-        )
-    )
+    title = f"meshlearn demo: Handwritten digits, run {summary['run']}"
+    console.print(view.screen(title, view.peers_table(rows, WIDTH, 40), panel, note))
     svg = console.export_svg(title="make demo", theme=MONOKAI)
     # The picture must not fetch a font from anywhere.
     OUT.parent.mkdir(parents=True, exist_ok=True)

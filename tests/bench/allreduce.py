@@ -1,8 +1,8 @@
 """Synchronous all-reduce of float32 gradients over a ring of TCP sockets: what a mesh without gossip would do.
 
 Run as `python -m tests.bench.allreduce RANK RANKS PORT GOAL STEPS_MAX BATCH SEED`: process RANK listens on PORT + RANK, and
-connects to the next. Rank 0 prints one JSON line at its end. Reduce-scatter and all-gather as in Patarasuk & Yuan (2009): each process sends
-2 (n - 1) / n of the vector a step.
+connects to the next. Rank 0 prints one JSON line at its end. Reduce-scatter and all-gather as in Patarasuk & Yuan (2009):
+each process sends 2 (n - 1) / n of the vector a step.
 """
 
 from __future__ import annotations
