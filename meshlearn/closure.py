@@ -75,7 +75,7 @@ class Closure:
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
             for name, data in parts.items():
-                # Parameters do not get smaller; a fixed date gives the same bytes for the same run.
+                # Parameters do not get smaller.
                 entry = zipfile.ZipInfo(name)
                 entry.external_attr = 0o644 << 16
                 entry.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED

@@ -83,17 +83,24 @@ class Session:
         await self.node.close()
 
 
+TRANSPORTS: Final = ("aiortc", "wrtc")
+
+
 def make_transport(name: str, ice_servers: list[dict[str, Any]]) -> Transport:
     """Return the transport of that name; raises SettingsError or MeshError where there is none."""
+    _check_transport(name)
     if name == "aiortc":
         from meshlearn.runtime.aiortc_channel import AiortcTransport
 
         return AiortcTransport(ice_servers=ice_servers)
-    if name == "wrtc":
-        from meshlearn.runtime.wrtc_channel import WrtcTransport
+    from meshlearn.runtime.wrtc_channel import WrtcTransport
 
-        return WrtcTransport(ice_servers=ice_servers)
-    raise SettingsError(f'There is no transport "{name}"; choose aiortc or wrtc.')
+    return WrtcTransport(ice_servers=ice_servers)
+
+
+def _check_transport(name: str) -> None:
+    if name not in TRANSPORTS:
+        raise SettingsError(f'There is no transport "{name}"; choose {" or ".join(TRANSPORTS)}.')
 
 
 def choose_shards(run: Run, peer_id: str, part: tuple[int, int] | None) -> list[Shard]:
@@ -128,6 +135,7 @@ async def open_session(
     a run that is over, unusable data.
     """
     options = options or JoinOptions()
+    _check_transport(options.transport)
     join_link = parse_join_link(link)
     identity = Identity.load_or_create(options.identity) if options.identity else Identity.generate()
     ice_servers = await _ask_server(join_link, identity, kind)

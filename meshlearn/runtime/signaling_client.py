@@ -157,6 +157,8 @@ class SignalingClient:
         """
         await self._join_once()
         if self._task is None:
+            # From here on, not only when the task begins: what the caller sends next is to be queued.
+            self._set_state("connected")
             self._task = asyncio.create_task(self._stay())
         return self._welcome
 
