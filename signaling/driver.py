@@ -134,6 +134,9 @@ class SignalingServer:
 
         PortInUseError where that is not possible.
         """
+        # uvloop would take 99999 for 99999 - 65536.
+        if not 0 <= port <= 65_535:
+            raise PortInUseError(f"The server cannot listen on port {port}: ports go from 0 to 65535.")
         await self._runner.setup()
         server = self._runner.server
         assert server is not None
@@ -145,7 +148,7 @@ class SignalingServer:
         loop = asyncio.get_running_loop()
         try:
             self._listener = await loop.create_server(self._guard, host or None, port, backlog=1024)
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             await self._runner.cleanup()
             where = f"{host or 'all addresses'}, port {port}"
             raise PortInUseError(

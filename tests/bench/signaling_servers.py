@@ -1,12 +1,14 @@
 """The servers that bench_signaling measures, each in a process of its own: `python -m tests.bench.signaling_servers KIND DIR`.
 
 KIND is "ours", the signaling server, or "plain": the least that aiohttp needs to relay, without checks, limits or runs.
-The process prints its port. For each line on its input it prints the CPU seconds it has used and its resident bytes.
+The process prints its port. For each line on its input it prints a number: after "cpu" the CPU seconds that it has used,
+after "memory" its resident bytes without garbage.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import sys
@@ -67,8 +69,10 @@ async def main(kind: str, directory: Path) -> None:
         print(port, flush=True)
 
     async def answer() -> None:
-        while await reader.readline():
-            print(json.dumps({"cpu_s": time.process_time(), "bytes": resident_bytes()}), flush=True)
+        while question := await reader.readline():
+            if question == b"memory\n":
+                gc.collect()
+            print(resident_bytes() if question == b"memory\n" else time.process_time(), flush=True)
         stop.set()
 
     answering = asyncio.create_task(answer())

@@ -17,6 +17,7 @@ from signaling import files
 from signaling.fields import to_base64url
 from signaling.limits import HEARTBEAT_S, PONG_S, SEND_QUEUE_BYTES_MAX
 from signaling.registry import CreatedRun
+from signaling.rooms import Action, Event, Received
 from tests.signaling.support import Client, Site, new_run, site
 
 SIGNATURE = to_base64url(bytes(64))
@@ -238,3 +239,47 @@ async def test_a_stopping_server_closes_with_1001(run: CreatedRun, state_dir: Pa
         reading = [asyncio.create_task(client.closed()) for client in clients]
         await server.server.stop()
         assert await asyncio.gather(*reading) == [1001] * 5
+
+
+async def test_a_flood_of_pings_is_answered_as_far_as_the_allowance_goes(server: Site, run: CreatedRun) -> None:
+    async with server.session.ws_connect(f"{server.url}/ws", autoping=False) as ws:
+        client = Client(ws, Ed25519PrivateKey.generate())
+        await client.join(run.run, run.join_token)
+        for _ in range(300):
+            await ws.ping(b"")
+        frames = [await ws.receive() for _ in range(200)]
+        assert [frame.type for frame in frames[:199]] == [aiohttp.WSMsgType.PONG] * 199
+        assert json.loads(frames[199].data)["code"] == "too_fast"
+
+
+async def test_a_stop_is_quiet_and_quick_whatever_the_clients_do(
+    run: CreatedRun, state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site(state_dir) as server:
+        for _ in range(100):
+            await server.joined(run)
+        for client in server.clients[:50]:
+            transport = client.ws._response.connection.transport
+            assert transport is not None
+            transport.abort()
+        await server.server.stop()
+        assert server.server.rooms.connections == 0
+    assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+async def test_a_fault_of_the_server_ends_one_connection_only(
+    server: Site, run: CreatedRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, other = await server.joined(run), await server.joined(run)
+    handle = server.server.rooms.handle
+
+    def faulty(event: Event, now: float) -> list[Action]:
+        if isinstance(event, Received) and event.connection == 1:
+            raise ZeroDivisionError
+        return handle(event, now)
+
+    monkeypatch.setattr(server.server.rooms, "handle", faulty)
+    await client.send({"type": "mesh"})
+    assert await client.closed() == 1011
+    await alive(other)
+    assert "fault of the server" in caplog.text
