@@ -103,6 +103,8 @@ def consensus(peers: int) -> tuple[float, float]:
             "heartbeat_interval_s": 1000.0,
             "link_timeout_s": 4000.0,
             "join_timeout_s": 0.0,
+            "clip_factor": 1e6,
+            "norm_factor": 1e6,
         },
         "arrivals": {"pattern": "start", "within_s": 10.0},
         "latency": {"round_trip_ms": 50.0},
