@@ -1,20 +1,17 @@
 /**
- * The page's half of a tab: signaling, data channels and what the page is told. Its other half is the Worker (peerHost.ts).
- *
- * It decides nothing about the protocol: it carries. What happens on the network never throws: it becomes a status.
+ * The page's half of a tab: its life, and what the page is told. Its links are in tabLinks.ts, its other half is the Worker
+ * (peerHost.ts). What happens on the network never throws: it becomes a status.
  */
 
-import { MeshError, MeshlearnError, UserError } from "../errors.ts";
+import { MeshError, UserError } from "../errors.ts";
 import type { PeerId } from "../protocol/config.ts";
-import { splitMessage } from "../wire/frames.ts";
-import type { Generator } from "../wire/generator.ts";
-import { BUFFERED_BYTES_HIGH } from "../wire/limits.ts";
-import { encode, MessageType, Reason } from "../wire/messages.ts";
-import { type Channel, ChannelClosed, type Frame, type Transport } from "./channel.ts";
+import type { HostHandle, TabEnvironment } from "./environment.ts";
 import { EventHub } from "./eventHub.ts";
-import type { FromHost, HostPort, ToHost } from "./hostMessages.ts";
-import { type Identity, verifyFingerprints } from "./identity.ts";
+import type { FromHost, ToHost } from "./hostMessages.ts";
+import type { Identity } from "./identity.ts";
 import { type JoinLink, parseJoinLink } from "./joinLink.ts";
+import { ScreenKeeper } from "./screenKeeper.ts";
+import { sentenceOfStatus } from "./sentences.ts";
 import type {
   Evaluation,
   RunFacts,
@@ -24,59 +21,26 @@ import type {
   SessionOptions,
   SessionState,
   SessionStatus,
-  WakeLockState,
 } from "./session.ts";
-import { JoinRefused, SignalingClient, type Socket } from "./signalingClient.ts";
+import { JoinRefused, SignalingClient } from "./signalingClient.ts";
 import {
-  type CandidateFound,
-  type Description,
   type Introduction,
   readEvaluation,
+  reportOf,
   type ServerMessage,
   type Welcome,
 } from "./signalingMessages.ts";
-import type { Timing } from "./timing.ts";
+import { TabLinks } from "./tabLinks.ts";
 
 export const AGENT = "meshlearn/0.1.0";
 const CACHE_BYTES_MAX = 256 * 1024 * 1024;
 const DATA_BYTES_MAX = 32 * 1024 * 1024;
 /** How long the Worker has to say goodbye. */
 const LEAVE_TIMEOUT_S = 1;
-/** Offers answered at the same time. */
-const ANSWERS_MAX = 32;
 const MESH_INTERVAL_S = 0.5;
 /** In a hidden tab the device's owner does something else. */
 const HIDDEN_DUTY_SHARE = 0.5;
 const ELSEWHERE = "Another tab of this device takes part already; close it, or continue here.";
-
-/** A Worker, or what stands for one in a test. */
-export interface HostHandle extends HostPort<ToHost, FromHost> {
-  /** Set who hears that the Worker has crashed. */
-  onCrash(callback: (reason: string) => void): void;
-  terminate(): void;
-}
-
-/** Everything that the page gives to a session. Functions that return a function: it ends what was begun. */
-export interface TabEnvironment {
-  readonly timing: Timing;
-  readonly generator: Generator;
-  /** What is missing for taking part, as one sentence; null for nothing. */
-  readonly obstacle: () => string | null;
-  readonly startHost: () => HostHandle;
-  readonly makeTransport: (iceServers: readonly RTCIceServer[]) => Transport;
-  readonly openSocket: (url: string) => Socket;
-  readonly loadIdentity: () => Promise<Identity>;
-  /** Be the one tab of this device; null where another one is. `lost` comes when another tab takes over. */
-  readonly lockTab: (takeOver: boolean, lost: () => void) => Promise<(() => void) | null>;
-  /** Keep the screen awake; null where that is refused. `lost` comes when the system takes it back. */
-  readonly lockScreen: ((lost: () => void) => Promise<(() => void) | null>) | null;
-  readonly isHidden: () => boolean;
-  readonly onVisibility: (call: () => void) => () => void;
-  readonly onOnline: (call: () => void) => () => void;
-  /** The page is being left: what is to be sent must be sent now. */
-  readonly onPageHide: (call: () => void) => () => void;
-  readonly fetch: typeof fetch;
-}
 
 /** What is there between start and stop. */
 interface Running {
@@ -84,13 +48,10 @@ interface Running {
   readonly identity: Identity;
   readonly host: HostHandle;
   readonly signaling: SignalingClient;
-  readonly channels: Map<number, Channel>;
-  readonly congested: Set<number>;
   /** Ends what was begun with the environment. */
   readonly endings: (() => void)[];
-  transport: Transport | null;
-  linkNumbers: number;
-  answering: number;
+  /** There from the first welcome on, which names the STUN and TURN servers. */
+  links: TabLinks | null;
   runTag: Uint8Array | null;
   /** Ends the wait for the Worker. */
   giveUp: () => void;
@@ -125,8 +86,7 @@ export class TabSession implements Session {
   #dutyCycle: number;
   #bytesOutPerSecondMax: number | null;
   #keepAwake: boolean;
-  #releaseScreen: (() => void) | null = null;
-  #askingForScreen = false;
+  readonly #screen: ScreenKeeper;
   #requestNumbers = 0;
   #meshAskedAt = Number.NEGATIVE_INFINITY;
   #left: (() => void) | null = null;
@@ -137,6 +97,7 @@ export class TabSession implements Session {
     this.#dutyCycle = share(options.dutyCycle ?? 1);
     this.#bytesOutPerSecondMax = options.bytesOutPerSecondMax ?? null;
     this.#keepAwake = options.keepAwake ?? true;
+    this.#screen = new ScreenKeeper(environment.lockScreen, (wakeLock) => this.#setStatus({ wakeLock }));
   }
 
   // -- what the page reads and sets ------------------------------------------------------------------------------------
@@ -297,12 +258,8 @@ export class TabSession implements Session {
       identity,
       host,
       signaling,
-      channels: new Map(),
-      congested: new Set(),
       endings: [releaseTab],
-      transport: null,
-      linkNumbers: 0,
-      answering: 0,
+      links: null,
       runTag: null,
       giveUp: () => {},
     };
@@ -370,16 +327,9 @@ export class TabSession implements Session {
     });
   }
 
-  /** The page goes away: the Worker's answer would come too late, so goodbye is said from here. */
   #farewell(running: Running): void {
     if (running.runTag !== null) {
-      const goodbye = { type: MessageType.GOODBYE, reason: Reason.LEAVING, text: "the tab was closed" };
-      const [frame] = splitMessage(encode(goodbye, running.runTag), 0);
-      for (const channel of running.channels.values()) {
-        if (!channel.closed) {
-          channel.send(frame as Frame);
-        }
-      }
+      running.links?.farewell(running.runTag);
     }
     this.#close("stopped", "The page was left.");
   }
@@ -398,7 +348,7 @@ export class TabSession implements Session {
     if (running !== null) {
       running.giveUp();
       running.signaling.close();
-      running.transport?.close();
+      running.links?.close();
       running.host.terminate();
       for (const end of running.endings) {
         end();
@@ -453,13 +403,13 @@ export class TabSession implements Session {
         running.signaling.send({ type: "sample", count: message.count });
         break;
       case "connect":
-        void this.#connect(running, message.peer);
+        void running.links?.connect(message.peer);
         break;
       case "send":
-        this.#send(running, message.link, message.frames);
+        running.links?.send(message.link, message.frames);
         break;
       case "closeLink":
-        this.#forget(running, message.link)?.close();
+        running.links?.closeLink(message.link);
         break;
       case "ready":
         this.#setStatus({ model: message.pulled ? "pulled" : "initial", links: message.links });
@@ -497,7 +447,7 @@ export class TabSession implements Session {
     this.#hub.emit(
       "links",
       links.map(({ link, ...row }) => {
-        const channel = running.channels.get(link);
+        const channel = running.links?.channel(link);
         return { ...row, bytesIn: channel?.bytesIn ?? 0, bytesOut: channel?.bytesOut ?? 0 };
       }),
     );
@@ -505,81 +455,7 @@ export class TabSession implements Session {
       this.#setStatus({ links: counters.links });
       this.#enter(this.#status.state);
     }
-    const { loss } = counters;
-    running.signaling.send({
-      type: "report",
-      steps: counters.steps,
-      samples: counters.samples,
-      samples_per_second: Math.round(10 * counters.samplesPerSecond) / 10,
-      links: counters.links,
-      bytes_in: counters.bytesIn,
-      bytes_out: counters.bytesOut,
-      exchanges_accepted: counters.exchangesAccepted,
-      exchanges_retried: counters.exchangesRetried,
-      exchanges_refused: counters.exchangesRefused,
-      ready: this.#status.model !== null,
-      ...(loss !== null && Number.isFinite(loss) ? { loss } : {}),
-    });
-  }
-
-  // -- links -----------------------------------------------------------------------------------------------------------
-
-  #begin(running: Running, welcome: Welcome): void {
-    const transport = this.#environment.makeTransport(welcome.iceServers);
-    running.transport = transport;
-    transport.onOpened((channel) => this.#opened(running, channel));
-    transport.onFailed((peer) => running.host.post({ type: "connectFailed", peer }));
-    transport.onCandidate((to, session, candidate) =>
-      running.signaling.send({ type: "candidate", to, session, candidate: candidate || null }),
-    );
-    running.host.post({ type: "begin" });
-  }
-
-  #opened(running: Running, channel: Channel): void {
-    running.linkNumbers += 1;
-    const link = running.linkNumbers;
-    const { host } = running;
-    running.channels.set(link, channel);
-    host.post({ type: "linkOpened", link, peer: channel.remote, outgoing: channel.outgoing });
-    channel.onFrame((frame) => host.post({ type: "frame", link, frame: frame.buffer }, [frame.buffer]));
-    channel.onDrained(() => {
-      if (running.congested.delete(link)) {
-        host.post({ type: "drained", link });
-      }
-    });
-    channel.onClosed(() => {
-      if (this.#forget(running, link) !== null) {
-        host.post({ type: "linkClosed", link });
-      }
-    });
-  }
-
-  #forget(running: Running, link: number): Channel | null {
-    const channel = running.channels.get(link) ?? null;
-    running.channels.delete(link);
-    running.congested.delete(link);
-    return channel;
-  }
-
-  #send(running: Running, link: number, frames: readonly ArrayBuffer[]): void {
-    const channel = running.channels.get(link);
-    if (channel === undefined || channel.closed) {
-      return;
-    }
-    try {
-      for (const frame of frames) {
-        channel.send(new Uint8Array(frame));
-      }
-    } catch (error) {
-      if (!(error instanceof ChannelClosed)) {
-        throw error;
-      }
-      return; // onClosed tells the core
-    }
-    if (channel.bufferedAmount > BUFFERED_BYTES_HIGH && !running.congested.has(link)) {
-      running.congested.add(link);
-      running.host.post({ type: "congested", link });
-    }
+    running.signaling.send(reportOf(counters, this.#status.model !== null));
   }
 
   // -- signaling -------------------------------------------------------------------------------------------------------
@@ -587,27 +463,24 @@ export class TabSession implements Session {
   #signaled(running: Running, message: ServerMessage): void {
     switch (message.type) {
       case "welcome":
-        if (running.transport === null) {
-          this.#begin(running, message);
-        }
+        running.links ??= this.#join(running, message);
         this.#introduce(running, message.peers);
         break;
       case "peers":
         this.#introduce(running, message.peers);
         break;
       case "offer":
-        void this.#answer(running, message);
+        void running.links?.answer(message);
         break;
       case "answer":
-        void this.#accept(running, message);
+        void running.links?.accept(message);
         break;
       case "candidate":
-        void this.#addCandidate(running, message);
+        void running.links?.addCandidate(message);
         break;
       case "decline":
       case "unreachable":
-        running.transport?.abandon(message.peer, message.session);
-        running.host.post({ type: "connectFailed", peer: message.peer });
+        running.links?.unavailable(message);
         break;
       case "evaluation":
         this.#hub.emit("evaluation", message.evaluation);
@@ -634,93 +507,24 @@ export class TabSession implements Session {
     host.post({ type: "introduced", peers });
   }
 
-  async #connect(running: Running, peer: PeerId): Promise<void> {
-    try {
-      if (running.transport === null) {
-        throw new MeshError("The tab has not joined yet.");
-      }
-      const { session, sdp } = await running.transport.offer(peer);
-      await this.#describe(running, "offer", peer, session, sdp);
-    } catch (error) {
-      this.#failed(running, peer, error);
-    }
-  }
-
-  async #answer(running: Running, { from, session, sdp, signature }: Description): Promise<void> {
-    if (running.transport === null || running.answering >= ANSWERS_MAX) {
-      return;
-    }
-    running.answering += 1;
-    try {
-      await verifyFingerprints(running.link.run, from, running.identity.peerId, sdp, signature);
-      const answer = await running.transport.acceptOffer(from, session, sdp);
-      await this.#describe(running, "answer", from, session, answer);
-    } catch (error) {
-      running.signaling.send({ type: "decline", to: from, session });
-      rethrowUnlessExpected(error);
-    } finally {
-      running.answering -= 1;
-    }
-  }
-
-  async #describe(
-    running: Running,
-    type: "offer" | "answer",
-    to: PeerId,
-    session: string,
-    sdp: string,
-  ): Promise<void> {
-    const signature = await running.identity.signFingerprints(running.link.run, to, sdp);
-    running.signaling.send({ type, to, session, sdp, signature });
-  }
-
-  async #accept(running: Running, { from, session, sdp, signature }: Description): Promise<void> {
-    try {
-      await verifyFingerprints(running.link.run, from, running.identity.peerId, sdp, signature);
-      await running.transport?.acceptAnswer(from, session, sdp);
-    } catch (error) {
-      running.transport?.abandon(from, session);
-      this.#failed(running, from, error);
-    }
-  }
-
-  async #addCandidate(running: Running, { from, session, candidate }: CandidateFound): Promise<void> {
-    try {
-      await running.transport?.addCandidate(from, session, candidate);
-    } catch (error) {
-      // One address less; the connection may still be made over another.
-      rethrowUnlessExpected(error);
-    }
-  }
-
-  #failed({ host }: Running, peer: PeerId, error: unknown): void {
-    host.post({ type: "connectFailed", peer });
-    rethrowUnlessExpected(error);
+  #join({ identity, link, host, signaling }: Running, welcome: Welcome): TabLinks {
+    const links = new TabLinks({
+      run: link.run,
+      identity,
+      transport: this.#environment.makeTransport(welcome.iceServers),
+      say: (message) => signaling.send(message),
+      tell: (message, transfer) => host.post(message, transfer),
+    });
+    host.post({ type: "begin" });
+    return links;
   }
 
   // -- status ----------------------------------------------------------------------------------------------------------
 
   #enter(state: SessionState): void {
-    this.#setStatus({ state, sentence: this.#sentence(state) });
+    const sentence = sentenceOfStatus({ ...this.#status, state }, this.#trainedSteps);
+    this.#setStatus({ state, sentence });
     this.#holdScreen();
-  }
-
-  #sentence(state: SessionState): string {
-    const { links } = this.#status;
-    const peers = links === 1 ? "1 peer" : `${links} peers`;
-    switch (state) {
-      case "joining":
-        return "Looking for peers that have the model.";
-      case "paused":
-        return `Paused; the model is kept up to date with ${peers}.`;
-      case "training":
-        if (this.#trainedSteps !== null) {
-          return `This tab has made its ${this.#trainedSteps} steps; it still averages with ${peers}.`;
-        }
-        return links === 0 ? "Training alone until peers come." : `Training with ${peers}.`;
-      default:
-        return this.#status.sentence;
-    }
   }
 
   #setStatus(change: Partial<SessionStatus>): void {
@@ -734,31 +538,10 @@ export class TabSession implements Session {
     }
   }
 
-  /** Hold the screen awake while the tab trains and is looked at; browsers take it back when it is hidden. */
+  /** While the tab trains and is looked at. */
   #holdScreen(): void {
-    const { lockScreen, isHidden } = this.#environment;
-    const isWanted = this.#keepAwake && this.#status.state === "training" && !isHidden();
-    if (!isWanted) {
-      this.#releaseScreen?.();
-      this.#releaseScreen = null;
-      this.#setStatus({ wakeLock: "off" });
-    } else if (lockScreen === null) {
-      this.#setStatus({ wakeLock: "unsupported" });
-    } else if (this.#releaseScreen === null && !this.#askingForScreen) {
-      this.#askingForScreen = true;
-      void lockScreen(() => {
-        this.#releaseScreen = null;
-        this.#setStatus({ wakeLock: "off" });
-      }).then((release) => {
-        this.#askingForScreen = false;
-        this.#releaseScreen = release;
-        const state: WakeLockState = release === null ? "refused" : "held";
-        this.#setStatus({ wakeLock: state });
-        if (this.#status.state !== "training") {
-          this.#holdScreen();
-        }
-      });
-    }
+    const isTraining = this.#status.state === "training";
+    this.#screen.hold(this.#keepAwake && isTraining && !this.#environment.isHidden());
   }
 }
 
@@ -776,10 +559,4 @@ function sentenceOf(error: unknown): string {
   }
   const text = error instanceof Error ? error.message : String(error);
   return `Something in this page has failed (${text}); reload it.`;
-}
-
-function rethrowUnlessExpected(error: unknown): void {
-  if (!(error instanceof MeshlearnError)) {
-    throw error;
-  }
 }

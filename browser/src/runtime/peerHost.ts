@@ -10,23 +10,19 @@ import type { Event } from "../protocol/events.ts";
 import { Peer } from "../protocol/peer.ts";
 import { SliceCodec } from "../wire/codec.ts";
 import { Generator } from "../wire/generator.ts";
-import { PeerKind } from "../wire/messages.ts";
 import type { Zstd } from "../wire/zstd.ts";
-import type { FromHost, HostLinkRow, HostPort, Load, ToHost } from "./hostMessages.ts";
-import { Meter, type Tally } from "./meter.ts";
+import type { FromHost, HostPort, Load, ToHost } from "./hostMessages.ts";
 import { saveVector } from "./modelFile.ts";
+import { greetedLinks, Reporter } from "./reporter.ts";
 import { peerConfigOf } from "./run.ts";
 import type { RunFiles } from "./runFiles.ts";
 import { type LoadedRun, loadRun } from "./runLoader.ts";
 import { SendBudget } from "./sendBudget.ts";
-import type { Notice, SessionCounters } from "./session.ts";
 import type { Timing } from "./timing.ts";
 import { TrainingLoop } from "./trainingLoop.ts";
 
 const COUNTERS_INTERVAL_S = 1;
 const LOSS_INTERVAL_S = 0.25;
-const EXCHANGE_NOTES_A_SECOND = 20;
-const NOTICES_A_SECOND = 5;
 
 export interface HostEnvironment {
   readonly timing: Timing;
@@ -46,11 +42,9 @@ export class PeerHost {
   readonly #timing: Timing;
   readonly #loop: TrainingLoop;
   readonly #budget = new SendBudget();
-  readonly #lossMeter = new Meter();
-  readonly #counterMeter = new Meter();
   #loaded: LoadedRun | null = null;
   #peer: Peer | null = null;
-  #begunAt = 0;
+  #reporter: Reporter | null = null;
   #trainOn = true;
   #finished = false;
   #ended = false;
@@ -62,10 +56,6 @@ export class PeerHost {
   readonly #full = new Set<number>();
   #overBudget = false;
   #stopBudgetTimer: () => void = () => {};
-  #noteRoom = EXCHANGE_NOTES_A_SECOND;
-  #noticeRoom = NOTICES_A_SECOND;
-  #notesSkipped = 0;
-  #lastCounters: SessionCounters | null = null;
 
   constructor(port: HostPort<FromHost, ToHost>, environment: HostEnvironment) {
     this.#port = port;
@@ -167,10 +157,19 @@ export class PeerHost {
   }
 
   #begin(): void {
-    this.#begunAt = this.#timing.now();
+    if (this.#peer === null) {
+      return;
+    }
+    const begunAt = this.#timing.now();
+    const clock = () => this.#timing.now() - begunAt;
+    const reporter = new Reporter(this.#peer, clock, (message) => this.#port.post(message));
+    this.#reporter = reporter;
     this.#handle({ type: "started" });
-    this.#every(COUNTERS_INTERVAL_S, () => this.#report());
-    this.#every(LOSS_INTERVAL_S, () => this.#reportLoss());
+    this.#every(COUNTERS_INTERVAL_S, () => {
+      this.#handle({ type: "stepped", steps: 0, samples: 0 });
+      reporter.counters();
+    });
+    this.#every(LOSS_INTERVAL_S, () => reporter.loss(this.#unheard.steps, this.#unheard.samples));
   }
 
   #leave(): void {
@@ -251,17 +250,17 @@ export class PeerHost {
         this.#port.post(action);
         break;
       case "ready":
-        this.#port.post({ ...action, links: this.#greetedLinks });
+        this.#port.post({ ...action, links: this.#peer === null ? 0 : greetedLinks(this.#peer) });
         break;
       case "closeLink":
         this.#full.delete(action.link);
         this.#port.post({ type: "closeLink", link: action.link });
         break;
       case "averaged":
-        this.#note(action);
+        this.#reporter?.averaged(action);
         break;
       case "refused":
-        this.#notice({ level: "warning", sentence: sentenceOf(action.text), peer: action.peer });
+        this.#reporter?.refused(action);
         break;
       case "modelPulled":
         break;
@@ -321,8 +320,7 @@ export class PeerHost {
     const step = trainer.step(rule.correction ?? undefined);
     this.#unheard.steps += 1;
     this.#unheard.samples += step.examples;
-    this.#lossMeter.add(step);
-    this.#counterMeter.add(step);
+    this.#reporter?.stepped(step);
     const { stepLimit } = run.settings;
     if (stepLimit !== null && trainer.steps >= stepLimit) {
       this.#finished = true;
@@ -337,85 +335,6 @@ export class PeerHost {
     const due = this.#peer?.deadline() ?? null;
     if (due !== null && this.#timing.now() >= due) {
       this.#handle({ type: "tick" });
-    }
-  }
-
-  // -- what the page is shown ------------------------------------------------------------------------------------------
-
-  #report(): void {
-    const peer = this.#peer;
-    if (peer === null) {
-      return;
-    }
-    this.#handle({ type: "stepped", steps: 0, samples: 0 });
-    const counters = this.#counters(peer, this.#counterMeter.take());
-    this.#lastCounters = counters;
-    this.#noteRoom = EXCHANGE_NOTES_A_SECOND;
-    this.#noticeRoom = NOTICES_A_SECOND;
-    this.#port.post({ type: "counters", counters, links: linkRows(peer) });
-  }
-
-  #counters(peer: Peer, tally: Tally): SessionCounters {
-    const { counters } = peer;
-    const timeS = this.#timing.now() - this.#begunAt;
-    const before = this.#lastCounters;
-    const elapsedS = timeS - (before?.timeS ?? 0);
-    const rate = (value: number, last: number | undefined) =>
-      elapsedS > 0 ? (value - (last ?? 0)) / elapsedS : 0;
-    return {
-      timeS,
-      steps: peer.steps,
-      samples: peer.samples,
-      samplesPerSecond: rate(peer.samples, before?.samples),
-      links: this.#greetedLinks,
-      bytesIn: counters.bytesIn,
-      bytesOut: counters.bytesOut,
-      bytesInPerSecond: rate(counters.bytesIn, before?.bytesIn),
-      bytesOutPerSecond: rate(counters.bytesOut, before?.bytesOut),
-      exchangesAccepted: counters.exchangesAccepted,
-      exchangesRetried: counters.exchangesRetried,
-      exchangesRefused: counters.exchangesRefused,
-      exchangesClipped: counters.exchangesClipped,
-      age: peer.replica.oldest,
-      loss: tally.loss,
-      accuracy: tally.accuracy,
-    };
-  }
-
-  get #greetedLinks(): number {
-    return [...(this.#peer?.links.values() ?? [])].filter((link) => link.greeted).length;
-  }
-
-  #reportLoss(): void {
-    const { loss, accuracy } = this.#lossMeter.take();
-    const peer = this.#peer;
-    if (peer !== null && loss !== null && accuracy !== null) {
-      const steps = peer.steps + this.#unheard.steps;
-      const samples = peer.samples + this.#unheard.samples;
-      const timeS = this.#timing.now() - this.#begunAt;
-      this.#port.post({ type: "loss", point: { timeS, steps, samples, loss, accuracy } });
-    }
-  }
-
-  #note({ peer, sliceIndex, weight, changeNorm, clipped }: Extract<Action, { type: "averaged" }>): void {
-    if (this.#noteRoom === 0) {
-      this.#notesSkipped += 1;
-      return;
-    }
-    this.#noteRoom -= 1;
-    const timeS = this.#timing.now() - this.#begunAt;
-    const sliceCount = this.#peer?.replica.sliceCount ?? 0;
-    const skipped = this.#notesSkipped;
-    this.#notesSkipped = 0;
-    const note = { timeS, peer, sliceIndex, sliceCount, weight, changeNorm, clipped, skipped };
-    this.#port.post({ type: "exchange", note });
-  }
-
-  #notice(notice: Omit<Notice, "timeS">): void {
-    if (this.#noticeRoom > 0) {
-      this.#noticeRoom -= 1;
-      const timeS = this.#timing.now() - this.#begunAt;
-      this.#port.post({ type: "notice", notice: { timeS, ...notice } });
     }
   }
 
@@ -443,29 +362,4 @@ export class PeerHost {
       this.#every(seconds, call);
     });
   }
-}
-
-const KINDS = {
-  [PeerKind.PYTHON]: "python",
-  [PeerKind.BROWSER]: "browser",
-  [PeerKind.TRACKER]: "tracker",
-} as const;
-
-function linkRows(peer: Peer): HostLinkRow[] {
-  return Array.from(peer.links.values(), (link) => ({
-    link: link.number,
-    peer: link.peer,
-    kind: KINDS[link.kind],
-    outgoing: link.outgoing,
-    greeted: link.greeted,
-    congested: link.congested,
-    roundTripS: link.roundTripS,
-    age: link.age,
-    steps: link.steps,
-    samplesPerSecond: link.samplesPerSecond,
-  }));
-}
-
-function sentenceOf(text: string): string {
-  return `${text[0].toUpperCase()}${text.slice(1)}.`;
 }

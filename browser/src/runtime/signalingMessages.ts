@@ -4,7 +4,7 @@ import { MalformedMessage } from "../errors.ts";
 import { isObject, type JsonObject } from "../learning/strictJson.ts";
 import { PEER_ID_BYTES, type PeerId } from "../protocol/config.ts";
 import { fromBase64url } from "../wire/base64url.ts";
-import type { Evaluation, MeshPicture, MeshRow } from "./session.ts";
+import type { Evaluation, MeshPicture, MeshRow, SessionCounters } from "./session.ts";
 
 export const SIGNALING_VERSION = 1;
 export const MESSAGE_BYTES_MAX = 65_536;
@@ -119,6 +119,25 @@ export type ClientMessage =
   | { readonly type: "report"; readonly [field: string]: string | number | boolean }
   | { readonly type: "mesh" }
   | { readonly type: "leave" };
+
+/** What the server is told once a second, for its picture of the mesh. */
+export function reportOf(counters: SessionCounters, ready: boolean): ClientMessage {
+  const { loss } = counters;
+  return {
+    type: "report",
+    steps: counters.steps,
+    samples: counters.samples,
+    samples_per_second: Math.round(10 * counters.samplesPerSecond) / 10,
+    links: counters.links,
+    bytes_in: counters.bytesIn,
+    bytes_out: counters.bytesOut,
+    exchanges_accepted: counters.exchangesAccepted,
+    exchanges_retried: counters.exchangesRetried,
+    exchanges_refused: counters.exchangesRefused,
+    ready,
+    ...(loss !== null && Number.isFinite(loss) ? { loss } : {}),
+  };
+}
 
 /** The message in a text; MalformedMessage where it is none or of a type that this version does not know. */
 export function decodeServerMessage(text: string): ServerMessage {

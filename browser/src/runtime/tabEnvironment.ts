@@ -1,9 +1,9 @@
 /** What a browser's page gives to a session: Worker, WebSocket, locks, visibility. No decisions are made here. */
 
 import { Generator } from "../wire/generator.ts";
+import type { HostHandle, TabEnvironment } from "./environment.ts";
 import type { FromHost, ToHost } from "./hostMessages.ts";
 import { Identity, IndexedDbKeyStore } from "./identity.ts";
-import type { HostHandle, TabEnvironment } from "./node.ts";
 import { RtcTransport } from "./rtcTransport.ts";
 import type { Socket } from "./signalingClient.ts";
 import { realTiming } from "./timing.ts";

@@ -1,11 +1,12 @@
 /** Tabs without a browser: the session and its host in one thread, over links in memory. */
 
 import { readFileSync } from "node:fs";
+import type { HostHandle, TabEnvironment } from "../../../src/runtime/environment.ts";
 import { noCache } from "../../../src/runtime/fileCache.ts";
 import type { FromHost, ToHost } from "../../../src/runtime/hostMessages.ts";
 import { Identity } from "../../../src/runtime/identity.ts";
 import { MemoryNetwork, type MemoryTransport } from "../../../src/runtime/memoryTransport.ts";
-import { type HostHandle, type TabEnvironment, TabSession } from "../../../src/runtime/node.ts";
+import { TabSession } from "../../../src/runtime/node.ts";
 import { PeerHost } from "../../../src/runtime/peerHost.ts";
 import { RunFiles } from "../../../src/runtime/runFiles.ts";
 import type { SessionEvents, SessionOptions } from "../../../src/runtime/session.ts";
