@@ -30,7 +30,7 @@ async def take(out: Path, *, sizes: list[tuple[int, int]], readme: bool) -> list
     """Make all pictures; their paths."""
     made: list[Path] = []
     with tempfile.TemporaryDirectory() as directory:
-        async with mesh(Path(directory), goal_accuracy=0.99) as run, chromium() as browser:
+        async with mesh(Path(directory), by="the meshlearn project", goal_accuracy=0.97) as run, chromium() as browser:
             for number in range(3):
                 await run.join("--shard", f"{number}/4", "--steps-per-second", "6")
             await run.track()

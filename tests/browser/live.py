@@ -182,7 +182,7 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(directory: Path, *, model: Path | None = None, **settings: Any) -> AsyncIterator[Mesh]:
+async def mesh(directory: Path, *, model: Path | None = None, by: str = "the tests", **settings: Any) -> AsyncIterator[Mesh]:
     """A server with one run of the packaged digits; `settings` are those of the run, `model` a specification of its own."""
     if not (DIST / "index.html").is_file():
         pytest.fail("the page is not built: run `python browser/build_hook.py`")
@@ -201,7 +201,7 @@ async def mesh(directory: Path, *, model: Path | None = None, **settings: Any) -
             settings=RunSettings(**fields),
             title="Handwritten digits",
             description="Volunteers teach a small network to read handwritten digits.",
-            by="the tests",
+            by=by,
             peers=4,
         )
         made._run, made._tokens = created.run, (created.join_token, created.owner_token)

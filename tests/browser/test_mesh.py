@@ -91,7 +91,7 @@ async def test_the_run_goes_on_when_a_tab_is_closed_and_when_the_server_is_resta
         await until(lambda: _is_away(stays, False), "the page has found the server again", 45)
         newcomer = await run.tab(browser)
         await newcomer.start()
-        await until(lambda: _linked(newcomer, 1), "a newcomer is introduced again")
+        await until(lambda: _has_exchanged(newcomer, 1), "a newcomer is introduced and exchanges")
         await goes_on(stays)
 
 

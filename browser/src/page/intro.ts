@@ -44,7 +44,7 @@ export function showCosts(costs: Costs): void {
   const minute = bytes(bytesEachMinute(costs));
   setText(
     field("offer-traffic"),
-    `It fetches ${once} once, and then trades small slices of the model with other peers: up to about ${minute} a minute each way. You can set a limit.`,
+    `It fetches ${once} once, and then trades small slices of the model with other peers: about ${minute} a minute each way, more while it helps newcomers. You can set a limit.`,
   );
 }
 

@@ -91,7 +91,7 @@ export function bytesToFetch(costs: Costs): number {
 }
 
 /**
- * About how many bytes a minute are sent at most, and as many received: a peer begins an exchange every
+ * About how many bytes a minute are sent, and as many received: a peer begins an exchange every
  * `exchange_interval_s` and answers as many, and each carries a slice at one byte a parameter both ways.
  */
 export function bytesEachMinute(costs: Costs): number {
