@@ -20,6 +20,8 @@ from meshlearn.wire.messages import Goodbye, PeerKind, PullReply, PullRequest, R
 from meshlearn.wire.quantise import block_maxima, dither_offset
 
 Case = dict[str, Any]
+# Neither cut nor refused: where a story is about something else.
+UNJUDGED = {"clip_factor": 1e9, "norm_factor": 1e9}
 
 
 def files() -> dict[str, dict[str, Any]]:
@@ -51,6 +53,7 @@ def _ready(recorder: Recorder, *numbers: int, age: int = 0) -> list[Remote]:
         remote.greet(age=age)
         remotes.append(remote)
     recorder.give(events.Introduced(()))
+    recorder.give(events.Stepped(1, 32), change=(3, 0.1))
     return remotes
 
 
@@ -441,7 +444,9 @@ def _requests(found: list[messages.Message]) -> list[messages.ExchangeRequest]:
 def begins() -> list[Case]:
     """Return exchanges that the recorded peer begins."""
     recorder = _small(
-        "exchanges as initiator", "linear8 while a slice's disagreement is not known, then modular8; training goes on meanwhile"
+        "exchanges as initiator",
+        "linear8 while a slice's disagreement is not known, then modular8; training goes on meanwhile",
+        **UNJUDGED,
     )
     remote = _ready(recorder, 3)[0]
     other = vector_of(90, 100, 0.02)
@@ -511,7 +516,9 @@ def serves() -> list[Case]:
 def widens() -> list[Case]:
     """Return exchanges whose range is too small."""
     recorder = _small(
-        "a range that is too small", "widen: four times the range with the same id; widen again: linear8; then it is applied"
+        "a range that is too small",
+        "widen: four times the range with the same id; widen again: linear8; then it is applied",
+        **UNJUDGED,
     )
     remote = _ready(recorder, 3)[0]
     near = np.zeros(100, np.float32)

@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 
 from meshlearn.errors import PayloadRefused
-from meshlearn.protocol.averaging import AGE_SLACK, Contribution
+from meshlearn.protocol.averaging import AGE_SLACK
 from meshlearn.wire.quantise import CHUNK, Floats
 
 HISTORY = 15
@@ -55,26 +55,24 @@ class Admission:
         # Peers that have not moved apart yet (nobody has trained) say nothing about the changes to come.
         return self._clip_factor * sorted(self._accepted)[HISTORY // 2] or math.inf
 
-    def _clip_of(self, own: Contribution) -> float:
-        clip = self.clip_norm
-        if clip == math.inf and own.age > AGE_SLACK:
-            # A slice that has been trained or pulled cannot be far from the others'; a young one can, when a fast machine meets
-            # a slow one in the first second of a run.
-            return norm(own.values) / self._clip_factor or math.inf
-        return clip
+    def admit(self, own: Floats, own_age: int, partner: Floats, change: Floats) -> tuple[Floats, float, bool]:
+        """Return the change to apply, its norm, and whether it was clipped; all slices are float32 [n].
 
-    def admit(self, own: Contribution, partner: Contribution, change: Floats) -> tuple[Floats, float, bool]:
-        """Return the change to apply, its norm, and whether it was clipped.
-
-        Raises PayloadRefused where a value is not finite, or where the partner's slice has a norm of more than twice the own
-        one plus the clip norm (a young slice is small beside any honest partner's; the clip then bounds the harm).
+        Raises PayloadRefused where a value is not finite, or where the partner's slice has a norm of more than twice the own one
+        plus the clip norm. A young slice is small beside any honest partner's: until there are 15 changes the clip alone bounds
+        the harm to it.
         """
-        partner_norm = norm(partner.values)
-        change_norm = norm(change)
+        partner_norm, own_norm, change_norm = norm(partner), norm(own), norm(change)
         if not (math.isfinite(partner_norm) and math.isfinite(change_norm)):
             raise PayloadRefused("a slice with a value that is not finite, or with a norm that is not, was sent")
-        clip = self._clip_of(own)
-        if partner_norm > clip and partner_norm > self._norm_factor * norm(own.values) + clip:
+        clip = self.clip_norm
+        young = False
+        if clip == math.inf:
+            # Without a history a slice may double: two of equal norm, however different, move freely; a slow machine catches up
+            # with a fast one in a few exchanges; and a lie that comes first is not followed far.
+            clip = own_norm * self._clip_factor / 4.0
+            young = own_age <= AGE_SLACK
+        if partner_norm > self._norm_factor * own_norm + clip and not young:
             raise PayloadRefused(f"a slice of norm {partner_norm:.3g} is out of proportion to the own one")
         clipped = change_norm > clip
         if clipped:

@@ -88,7 +88,10 @@ class Exchanges:
             self._counters.exchanges_begun += 1
 
     def _request(self, link: Link, exchange_id: int, attempt: int, index: int, now: float) -> bool:
-        """Send a request; return False where the own slice cannot be sent."""
+        """Send a request; return False where the own slice cannot be sent, or has absorbed no step yet."""
+        age = self._replica.age(index)
+        if age == 0:
+            return False
         values = self._replica.displacement(index)
         codec = self._codec_of_attempt(attempt, index, len(values))
         reach = self._disagreement.reach(index, len(values), codec, widened=attempt > 0) if codec.is_modular else None
@@ -97,7 +100,6 @@ class Exchanges:
         except PayloadRefused:
             self.diverged = True
             return False
-        age = self._replica.age(index)
         message = self._outbox.encode(
             ExchangeRequest(
                 exchange_id,
@@ -141,7 +143,8 @@ class Exchanges:
             if (request.exchange_id, request.attempt) < (served.exchange_id, served.attempt):
                 self._counters.exchanges_repeated += 1
                 return
-        if not ready:
+        # A slice that has absorbed nothing has nothing to give, and nothing to measure a partner's by.
+        if not ready or self._replica.age(index) == 0:
             self._decline(link, request, Status.NOT_READY)
             return
         if not self._may_ask(link, now) or link.congested:
@@ -197,10 +200,10 @@ class Exchanges:
             Contribution(encoded.rounded, age),
             Contribution(partner, believed_age(age, request.age)),
         )
-        if not self._apply(link, request.exchange_id, index, mine, theirs):
+        # Judged by the own slice as it is: a far slice makes a coarse step, and what is rounded to it is far, too.
+        if not self._apply(link, request.exchange_id, index, mine, theirs, own, distance):
             self._decline(link, request, Status.REFUSED)
             return
-        self._disagreement.observe(index, request.count, distance)
         reply = self._outbox.encode(
             ExchangeReply(
                 request.exchange_id,
@@ -269,8 +272,8 @@ class Exchanges:
         self.tokens.refund()
         mine = Contribution(begun.rounded, begun.age)
         theirs = Contribution(partner, believed_age(begun.age, reply.age))
-        if self._apply(link, begun.exchange_id, begun.slice_index, mine, theirs):
-            self._disagreement.observe(begun.slice_index, reply.count, block_maxima(begun.rounded - partner))
+        distance = block_maxima(begun.rounded - partner)
+        self._apply(link, begun.exchange_id, begun.slice_index, mine, theirs, begun.rounded, distance)
 
     def _widen(self, link: Link, begun: Outstanding, now: float) -> None:
         attempt = begun.attempt + 1
@@ -288,11 +291,24 @@ class Exchanges:
             link.outstanding = None
             self._counters.exchanges_abandoned += 1
 
-    def _apply(self, link: Link, exchange_id: int, index: int, own: Contribution, partner: Contribution) -> bool:
-        """Average, judge and apply; return False where the partner's slice was not admitted."""
+    def _apply(
+        self,
+        link: Link,
+        exchange_id: int,
+        index: int,
+        own: Contribution,
+        partner: Contribution,
+        measure: Floats,
+        distance: Floats,
+    ) -> bool:
+        """Average, judge by the norm of `measure`, apply; return False where the partner's slice was not admitted.
+
+        `distance` float32 [blocks] is the largest |partner - own|; it counts for the range where the change was not cut, so that
+        nobody widens it with slices that are far away.
+        """
         change = self._rule.change(own, partner)
         try:
-            change, change_norm, clipped = self._admission.admit(own, partner, change)
+            change, change_norm, clipped = self._admission.admit(measure, own.age, partner.values, change)
         except PayloadRefused as error:
             self._counters.exchanges_refused += 1
             link.offences += 1
@@ -301,6 +317,8 @@ class Exchanges:
         start, stop = self._replica.bounds(index)
         self._replica.apply(index, change, partner.age)
         self._rule.averaged(start, stop, change)
+        if not clipped:
+            self._disagreement.observe(index, stop - start, distance)
         self._counters.exchanges_accepted += 1
         self._counters.exchanges_clipped += clipped
         weight = self._rule.weight(own.age, partner.age)

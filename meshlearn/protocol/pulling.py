@@ -27,7 +27,8 @@ PULL_PAUSE_S = 30.0
 
 
 def _behind(age: int, median: int) -> bool:
-    return median > STALE_FACTOR * age + 10 * AGE_SLACK
+    """Whether an age is far behind the median of a view; who has not trained at all has nothing to lose by pulling."""
+    return median > (STALE_FACTOR * age + 10 * AGE_SLACK if age else 0)
 
 
 class Pulling:

@@ -216,6 +216,18 @@ def test_a_peer_that_is_not_far_behind_does_not(age):
     assert told.peer.ready
 
 
+def test_a_peer_that_began_anew_and_has_not_trained_pulls_when_it_meets_those_that_have():
+    told = Told(pull_codec=Codec.FLOAT32)
+    told.start()
+    assert of(actions.Ready, told.introduce()) == [actions.Ready(False)]
+    remote = told.link(1, 3)
+    asked = {remote: []}
+    note(asked, remote.greet(age=5))
+    note(asked, told.wait(1.5))
+    assert not told.peer.ready
+    assert of(actions.Ready, serve(asked)) == [actions.Ready(True)]
+
+
 def test_a_liar_alone_does_not_make_a_peer_stale():
     told = Told()
     remotes = told.ready_with(3, 7, 8)
