@@ -100,7 +100,7 @@ export class Charts {
   }
 
   #later(): void {
-    this.#timer ||= setTimeout(() => this.redraw(), REDRAW_MS);
+    this.#timer ||= window.setTimeout(() => this.redraw(), REDRAW_MS);
   }
 }
 

@@ -83,7 +83,7 @@ export class Evaluator {
       pauseMs = PAUSE_MS_MIN / 4;
     }
     if (!this.#isStopped) {
-      this.#timer = setTimeout(() => void this.#turn(), pauseMs);
+      this.#timer = window.setTimeout(() => void this.#turn(), pauseMs);
     }
   }
 

@@ -89,7 +89,7 @@ export class TryModel {
   /** The model has learned, or stopped: guess again, at a modest rate. */
   modelChanged(): void {
     if (!this.#pad.isEmpty && !document.hidden) {
-      this.#timer ||= setTimeout(() => {
+      this.#timer ||= window.setTimeout(() => {
         this.#timer = 0;
         void this.#guess();
       }, AGAIN_MS);
