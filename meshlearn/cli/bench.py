@@ -13,9 +13,9 @@ from meshlearn.errors import SettingsError
 
 
 def command(
-    only: Annotated[str | None, typer.Option(help="Run only the benchmark of this name, such as codecs.")] = None,
+    only: Annotated[str | None, typer.Option(help="Run only the benchmark of this name, such as codecs.", metavar="NAME")] = None,
     short: Annotated[bool, typer.Option("--short", help="A quick form of each, to see that it runs.")] = False,
-    as_json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.", metavar="FILE")] = None,
 ) -> None:
     """Run the benchmarks: each figure is printed beside its limit or beside a peer measured in the same run.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +10,15 @@ import typer
 
 from meshlearn.cli.output import print_json, print_line
 
-app = typer.Typer(help="Fetch and look at data sets.", no_args_is_help=True)
+app = typer.Typer(help="Fetch and look at data sets.", epilog="Example: `meshlearn data show digits`", no_args_is_help=True)
 
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help='"mnist": 60,000 and 10,000 handwritten digits, 11 MB.')],
-    directory: Annotated[Path | None, typer.Option("--data", help="Where to put it.")] = None,
+    name: Annotated[str, typer.Argument(help='"mnist": 60,000 and 10,000 handwritten digits, 11 MB.', metavar="NAME")],
+    directory: Annotated[Path | None, typer.Option("--data", help="Where to put it.", metavar="FOLDER")] = None,
     mirror: Annotated[
-        list[str] | None, typer.Option(help="Base URL to try instead of the public mirrors; may be repeated.")
+        list[str] | None, typer.Option(help="Base URL to try instead of the public mirrors; may be repeated.", metavar="URL")
     ] = None,
 ) -> None:
     """Download a data set from its public mirrors and verify it; what is there already is kept.
@@ -36,12 +37,12 @@ def fetch(
         fetch_mnist(target, base_urls=tuple(mirror))
     else:
         fetch_mnist(target)
-    print_line(f"mnist is in {target}; use it with: meshlearn new --data {target}")
+    print_line(f"mnist is in {target}; use it with: meshlearn new --data {shlex.quote(str(target))}")
 
 
 @app.command()
 def show(
-    source: Annotated[str, typer.Argument(help='"digits" or a path.')],
+    source: Annotated[str, typer.Argument(help='"digits" or a path.', metavar="PATH")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Say what is in a data set.

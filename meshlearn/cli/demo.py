@@ -27,20 +27,15 @@ def command(
     ] = "even",
     rule: Annotated[str, typer.Option(help="pairwise, drift-corrected (for skewed data) or none.", metavar="NAME")] = "pairwise",
     codec: Annotated[str, typer.Option(help="How slices travel.", metavar="NAME")] = "modular8",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the signaling server; 0 for any free one.", metavar="PORT")
-    ] = 0,
+    port: Annotated[int, typer.Option(help="Port of the signaling server; 0 for any free one.", metavar="PORT")] = 0,
     host: Annotated[str, typer.Option(help="Its address; 0.0.0.0 lets other machines join.", metavar="ADDRESS")] = "127.0.0.1",
     qr: Annotated[
-        bool | None,
-        typer.Option(
-            "--qr/--no-qr", help="Show the join link as a QR code; left out: where others can reach it.", show_default=False
-        ),
-    ] = None,
+        str, typer.Option(help="Show the join link as a QR code: on, off, or auto (where others reach it).", metavar="WHEN")
+    ] = "auto",
     seed: Annotated[
         int, typer.Option(min=0, help="Of the initial vector, the division of the data and the batches.", metavar="N")
     ] = 1,
-    out: Annotated[Path, typer.Option(help="Results go into FOLDER/<run>.", metavar="FOLDER")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Results go into FOLDER/RUN.", metavar="FOLDER")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: link, evaluation, peers, summary.")] = False,
 ) -> None:
     """Train on handwritten digits with a server, four peers and a tracker as processes, and watch them.
@@ -67,7 +62,7 @@ def command(
         skew=skew,
         rule=rule,
         codec=codec,
-        qr=qr,
+        qr=_when(qr),
         as_json=as_json,
     )
 
@@ -75,3 +70,12 @@ def command(
         await Demo(options).run()
 
     run_live(main())
+
+
+def _when(text: str) -> bool | None:
+    from meshlearn.errors import SettingsError
+
+    choices = {"auto": None, "on": True, "off": False}
+    if text not in choices:
+        raise SettingsError(f"--qr {text} must be on, off or auto.")
+    return choices[text]

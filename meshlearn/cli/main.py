@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+from meshlearn.cli import bench, data, demo, join, new, serve, track
 from meshlearn.errors import UserError
 
 EXIT_USER_ERROR: Final = 2
@@ -72,16 +72,13 @@ def _root(
     pass
 
 
-def _add_commands(arguments: Sequence[str]) -> None:
-    from meshlearn.cli import bench, data, demo, join, new, serve, track
+for _module in (demo, serve, new, join, track, bench):
+    app.command(_module.__name__.rpartition(".")[2])(_module.command)
+app.add_typer(data.app, name="data")
+_OWN: Final = ("demo", "serve", "new", "join", "track", "bench", "data")
 
-    own = {module.__name__.rpartition(".")[2]: module.command for module in (demo, serve, new, join, track)}
-    for name, command in own.items():
-        app.command(name)(command)
-    app.add_typer(data.app, name="data")
-    app.command("bench")(bench.command)
-    if arguments[:1] and arguments[0] in (*own, "data", "bench"):
-        return
+
+def _add_plugins() -> None:
     for entry in sorted(metadata.entry_points(group=PLUGIN_GROUP), key=lambda entry: entry.name):
         try:
             app.command(entry.name)(entry.load())
@@ -93,7 +90,8 @@ def main() -> None:
     """Run the command line and exit; never shows a traceback for what the user can mend."""
     if os.environ.pop(END_WITH_STDIN, ""):
         _end_with_stdin()
-    _add_commands(sys.argv[1:])
+    if sys.argv[1:2] == [] or sys.argv[1] not in (*_OWN, "--version"):
+        _add_plugins()
     code: int | None = None
     try:
         code = app(standalone_mode=False)

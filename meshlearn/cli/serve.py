@@ -22,7 +22,7 @@ def default_state_dir() -> Path:
 
 def command(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.", metavar="ADDRESS")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.", metavar="PORT")] = 8765,
+    port: Annotated[int, typer.Option(help="Port; 0 for any free one.", metavar="PORT")] = 8765,
     state: Annotated[Path | None, typer.Option(help="Folder of the runs, made if missing.", metavar="FOLDER")] = None,
     ice_servers: Annotated[
         str | None, typer.Option(help="STUN and TURN servers for every peer: a JSON list, or a file of one.", metavar="JSON")
