@@ -7,7 +7,7 @@
 
 import { PayloadRefused } from "../errors.ts";
 import { squareSum } from "../wire/codec.ts";
-import { AGE_SLACK, type Contribution } from "./averaging.ts";
+import { AGE_SLACK } from "./averaging.ts";
 
 export const HISTORY = 15;
 
@@ -49,32 +49,31 @@ export class Admission {
     return this.#clipFactor * median || Number.POSITIVE_INFINITY;
   }
 
-  #clipOf(own: Contribution): number {
-    const clip = this.clipNorm;
-    if (clip === Number.POSITIVE_INFINITY && own.age > AGE_SLACK) {
-      // A slice that has been trained or pulled cannot be far from the others'; a young one can, when a fast machine meets a
-      // slow one in the first second of a run.
-      return norm(own.values) / this.#clipFactor || Number.POSITIVE_INFINITY;
-    }
-    return clip;
-  }
-
   /**
-   * The change to apply (`change` itself, cut where it must be), its norm, and whether it was clipped.
+   * The change to apply (`change` itself, cut where it must be), its norm, and whether it was clipped; slices are float32 [n].
    *
-   * Raises PayloadRefused where a value is not finite, or where the partner's slice has a norm of more than twice the own
-   * one plus the clip norm (a young slice is small beside any honest partner's; the clip then bounds the harm).
+   * Raises PayloadRefused where a value is not finite, or where the partner's slice has a norm of more than twice the own one
+   * plus the clip norm. A young slice is small beside any honest partner's: until there are 15 changes the clip alone bounds the
+   * harm to it.
    */
-  admit(own: Contribution, partner: Contribution, change: Float32Array): Admitted {
-    const partnerNorm = norm(partner.values);
+  admit(own: Float32Array, ownAge: number, partner: Float32Array, change: Float32Array): Admitted {
+    const partnerNorm = norm(partner);
+    const ownNorm = norm(own);
     const changeNorm = norm(change);
     if (!(Number.isFinite(partnerNorm) && Number.isFinite(changeNorm))) {
       throw new PayloadRefused(
         "a slice with a value that is not finite, or with a norm that is not, was sent",
       );
     }
-    const clip = this.#clipOf(own);
-    if (partnerNorm > clip && partnerNorm > this.#normFactor * norm(own.values) + clip) {
+    let clip = this.clipNorm;
+    let isYoung = false;
+    if (clip === Number.POSITIVE_INFINITY) {
+      // Without a history a slice may double: two of equal norm, however different, move freely; a slow machine catches up with a
+      // fast one in a few exchanges; and a lie that comes first is not followed far.
+      clip = (ownNorm * this.#clipFactor) / 4;
+      isYoung = ownAge <= AGE_SLACK;
+    }
+    if (partnerNorm > this.#normFactor * ownNorm + clip && !isYoung) {
       throw new PayloadRefused(
         `a slice of norm ${partnerNorm.toPrecision(3)} is out of proportion to the own one`,
       );

@@ -92,8 +92,12 @@ export class Exchanges {
     }
   }
 
-  /** Send a request; return false where the own slice cannot be sent. */
+  /** Send a request; return false where the own slice cannot be sent, or has absorbed no step yet. */
   #request(link: Link, { idHigh, idLow, attempt }: ExchangeKey, sliceIndex: number, now: number): boolean {
+    const age = this.#replica.age(sliceIndex);
+    if (age === 0) {
+      return false;
+    }
     const values = this.#replica.displacement(sliceIndex);
     const count = values.length;
     const codec = this.#codecOfAttempt(attempt, sliceIndex, count);
@@ -104,7 +108,6 @@ export class Exchanges {
       return false;
     }
     const { payload, compressed, checksum, rounded } = encoded;
-    const age = this.#replica.age(sliceIndex);
     const fields = { idHigh, idLow, attempt, codec, sliceIndex, age };
     const type = MessageType.EXCHANGE_REQUEST;
     const message = this.#outbox.encode({ type, ...fields, count, checksum, compressed, payload });
@@ -156,7 +159,8 @@ export class Exchanges {
         return;
       }
     }
-    if (!ready) {
+    // A slice that has absorbed nothing has nothing to give, and nothing to measure a partner's by.
+    if (!ready || this.#replica.age(sliceIndex) === 0) {
       this.#decline(link, request, Status.NOT_READY);
       return;
     }
@@ -216,11 +220,11 @@ export class Exchanges {
     const age = this.#replica.age(sliceIndex);
     const mine = { values: rounded, age };
     const theirs = { values: partner, age: believedAge(age, request.age) };
-    if (!this.#apply(link, request, sliceIndex, mine, theirs)) {
+    // Judged by the own slice as it is: a far slice makes a coarse step, and what is rounded to it is far, too.
+    if (!this.#apply(link, request, sliceIndex, mine, theirs, own, distance)) {
       this.#decline(link, request, Status.REFUSED);
       return;
     }
-    this.#disagreement.observe(sliceIndex, count, distance);
     this.#reply(link, {
       type: MessageType.EXCHANGE_REPLY,
       status: Status.APPLIED,
@@ -297,9 +301,8 @@ export class Exchanges {
     this.tokens.refund();
     const mine = { values: begun.rounded, age: begun.age };
     const theirs = { values: partner, age: believedAge(begun.age, reply.age) };
-    if (this.#apply(link, begun, begun.sliceIndex, mine, theirs)) {
-      this.#disagreement.observe(begun.sliceIndex, reply.count, blockDistances(begun.rounded, partner));
-    }
+    const distance = blockDistances(begun.rounded, partner);
+    this.#apply(link, begun, begun.sliceIndex, mine, theirs, begun.rounded, distance);
   }
 
   #widen(link: Link, begun: Outstanding, now: number): void {
@@ -324,17 +327,25 @@ export class Exchanges {
     }
   }
 
-  /** Average, judge and apply; return false where the partner's slice was not admitted. */
+  /**
+   * Average, judge by the norm of `measure`, apply; return false where the partner's slice was not admitted.
+   *
+   * `distance` float32 [blocks] is the largest |partner - own|; it counts for the range where the change was not cut, so that
+   * nobody widens it with slices that are far away.
+   */
   #apply(
     link: Link,
     { idHigh, idLow }: ExchangeKey,
     sliceIndex: number,
     own: Contribution,
     partner: Contribution,
+    measure: Float32Array,
+    distance: Float32Array,
   ): boolean {
     let admitted: Admitted;
     try {
-      admitted = this.#admission.admit(own, partner, this.#rule.change(own, partner));
+      const change = this.#rule.change(own, partner);
+      admitted = this.#admission.admit(measure, own.age, partner.values, change);
     } catch (error) {
       if (!(error instanceof PayloadRefused)) {
         throw error;
@@ -347,6 +358,9 @@ export class Exchanges {
     const { change, changeNorm, clipped } = admitted;
     this.#replica.apply(sliceIndex, change, partner.age);
     this.#rule.averaged(this.#replica.bounds(sliceIndex).start, change);
+    if (!clipped) {
+      this.#disagreement.observe(sliceIndex, change.length, distance);
+    }
     this.#counters.exchangesAccepted += 1;
     this.#counters.exchangesClipped += clipped ? 1 : 0;
     this.#outbox.act({

@@ -272,8 +272,9 @@ export class Pulling {
   }
 }
 
+/** Whether an age is far behind the median of a view; who has not trained at all has nothing to lose by pulling. */
 function isBehind(age: number, median: number): boolean {
-  return median > STALE_FACTOR * age + 10 * AGE_SLACK;
+  return median > (age === 0 ? 0 : STALE_FACTOR * age + 10 * AGE_SLACK);
 }
 
 /** The links that have a model, and not one that is itself far behind the others'. */
