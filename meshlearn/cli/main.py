@@ -101,8 +101,12 @@ def main() -> None:
     except UserError as error:
         _fail(str(error))
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing to say, and nothing to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _reader_has_gone()
+    except SystemExit as end:
+        # typer and rich hear of a broken pipe before we do, and make exit code 1 of it.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _reader_has_gone()
     except OSError as error:
         if error.errno not in _DISK:
             raise
@@ -110,6 +114,11 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _reader_has_gone() -> None:
+    """End without a word (`| head` has what it wanted), and with nothing to flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _disk_sentence(error: OSError) -> str:
