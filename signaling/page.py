@@ -147,7 +147,10 @@ class Pages:
         asset = self._assets.get(request.match_info["name"])
         if asset is None:
             return failure(404, "There is no such file on this server.")
-        return send_body(request, asset.body, content_type=asset.content_type, cache=asset.cache)
+        response = send_body(request, asset.body, content_type=asset.content_type, cache=asset.cache)
+        # A Worker is bound by the policy of its own script, not by that of the page.
+        response.headers["Content-Security-Policy"] = self._run_policy
+        return response
 
     async def icon(self, request: web.Request) -> web.StreamResponse:
         """GET /favicon.ico, for browsers that do not read the link to icon.svg."""

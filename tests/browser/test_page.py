@@ -60,6 +60,12 @@ async def test_a_volunteer_reads_what_it_means_and_nothing_runs_before_the_butto
         await page.keyboard.press("Enter")
         await until(lambda: _has_stepped(tab), "it trains")
         origin = run.url
+        worker = next(url for url in tab.requested if "orker-" in url)
+        for address in (run.link, worker):
+            policy = (await page.request.get(address)).headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "script-src 'self' 'wasm-unsafe-eval';" in policy
+            assert "unsafe-inline" not in policy
         assert all(url.startswith((origin, "blob:" + origin, "data:")) for url in tab.requested), tab.requested
         assert not tab.said, tab.said
 
@@ -196,7 +202,7 @@ async def test_every_field_has_a_name_and_headings_are_in_order(tmp_path: Path) 
     async with mesh(tmp_path) as run, chromium() as browser:
         tab = await started(run, browser)
         nameless = await tab.page.evaluate(
-            """[...document.querySelectorAll('button, input, canvas:not([aria-hidden]), [role=img]')]
+            """[...document.querySelectorAll('button, input, canvas:not([aria-hidden], [role=img] canvas), [role=img]')]
             .filter(element => element.offsetParent || element.tagName === 'svg')
             .filter(element => !(element.getAttribute('aria-label') || element.textContent.trim() || element.labels?.length))
             .map(element => element.outerHTML.slice(0, 80))"""
