@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = [(360, 780), (768, 1024), (1440, 900)]
 SCHEMES = ("light", "dark")
 TRAINING_S = 14.0
-# What stands in the README: file name, colours, and whether the page trains.
-README_IMAGES = [("run-page-light.png", "light", False), ("training-dark.png", "dark", True)]
+# What stands in the README: file name and colours.
+README_IMAGES = [("run-page-light.png", "light"), ("training-dark.png", "dark")]
 README_BYTES_MAX = 200_000
 
 
@@ -54,7 +54,7 @@ async def take(out: Path, *, sizes: list[tuple[int, int]], readme: bool) -> list
                     made.append(await save(tab, out / f"training-{width}-{scheme}.png"))
                     if readme and width == max(size[0] for size in sizes):
                         images = ROOT / "docs" / "images"
-                        for name, wanted, _ in README_IMAGES:
+                        for name, wanted in README_IMAGES:
                             if wanted == scheme:
                                 source = made[-1] if name.startswith("training") else made[-2]
                                 made.append(shrink(source, images / name, height=1640 if name.startswith("training") else 1060))
