@@ -6,17 +6,14 @@
  */
 
 import { ChecksumMismatch, PayloadRefused } from "../errors.ts";
+import { dynamicDecode, dynamicEncode, linearDecode, linearEncode } from "./absolute.ts";
 import { crc32 } from "./checksum.ts";
 import { float16Decode, float16Encode, HALF_MAX } from "./float16.ts";
 import { DYNAMIC_BLOCK_VALUES, LINEAR_BLOCK_VALUES, STEP_EXPONENT_MAX, STEP_EXPONENT_MIN } from "./limits.ts";
 import {
   BLOCK,
   blockCount,
-  dynamicDecode,
-  dynamicEncode,
   hexWord,
-  linearDecode,
-  linearEncode,
   modularDecode,
   modularEncode,
   modularExponents,
