@@ -12,7 +12,7 @@ import numpy as np
 import zstandard
 
 from meshlearn.errors import ProtocolError
-from meshlearn.wire import limits, messages, quantise
+from meshlearn.wire import absolute, limits, messages, quantise
 from meshlearn.wire.codec import Codec, SliceCodec
 from meshlearn.wire.frames import Reassembler, split_message
 from meshlearn.wire.generator import Generator, mix32
@@ -239,7 +239,7 @@ def _modular_edges(slices: SliceCodec) -> list[Case]:
 
 
 def _dynamic_edges(slices: SliceCodec) -> list[Case]:
-    levels = quantise.dynamic_levels()
+    levels = absolute.dynamic_levels()
     middles = ((levels[:-1].astype(np.float64) + levels[1:]) / 2).astype(np.float32)
     return [
         _encoded(slices, "dynamic8, every level", "each level is its own nearest one", Codec.DYNAMIC8, levels, 3, 0),

@@ -1,10 +1,10 @@
-"""The quantisers: float32 values to integer codes and back, in cache-sized chunks without temporaries.
+"""The modular quantiser: float32 values to integer codes and back, in cache-sized chunks without temporaries.
 
-`modular` is the default: both sides quantise with the same power-of-two step and the same subtractive dither, only the residue
+Both sides quantise with the same power-of-two step and the same subtractive dither, only the residue
 of the code travels, and the receiver takes the code nearest to its own value (Davies, Gurunanthan, Moshrefi, Ashkboos & Alistarh
 2021, "New Bounds For Distributed Mean Estimation and Variance Reduction"; Lu & De Sa 2020, "Moniqua"). The error follows the
-step, that is the distance between the peers, and not the size of the values. `linear` is block-wise absmax, `dynamic` is
-Dettmers' (2016) dynamic tree. PROTOCOL.md ("Codecs") defines every operation and its float32 rounding.
+step, that is the distance between the peers, and not the size of the values.
+PROTOCOL.md ("Codecs") defines every operation and its float32 rounding.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Exponents = npt.NDArray[np.int8]
 
 BLOCK: Final = limits.MODULAR_BLOCK_VALUES
 TABLE: Final = limits.DITHER_TABLE_VALUES
-# 16,384 float32 values are 64 KiB: a chunk and its buffers stay in the second-level cache.
-CHUNK: Final = 16_384
+# 32,768 float32 values are 128 KiB: a chunk and its buffers stay in the second-level cache, and calls cost little beside them.
+CHUNK: Final = 32_768
 # Adding 1.5 * 2^23 rounds a float32 of under 2^22 to the nearest integer q, ties to even; the bits are then 0x4B400000 + q.
-_MAGIC: Final = np.float32(12_582_912.0)
+MAGIC: Final = np.float32(12_582_912.0)
 _CODE_SPAN: Final = {8: 126.0, 4: 6.0}
 _SMALLEST_RELATIVE_STEP: Final = 2.0**-limits.CODE_MAGNITUDE_BITS
 
@@ -46,7 +46,8 @@ def dither_table() -> Floats:
 
 
 @functools.lru_cache(maxsize=1)
-def _dither_ring() -> Floats:
+def dither_ring() -> Floats:
+    """Return the dither table, repeated so that a chunk from any offset is contiguous, float32."""
     ring = np.tile(dither_table(), CHUNK // TABLE + 1)
     ring.flags.writeable = False
     return ring
@@ -69,19 +70,26 @@ def block_count(values: int, block: int = BLOCK) -> int:
 def block_maxima(values: Floats, block: int = BLOCK) -> Floats:
     """Return the largest magnitude of each block, float32 [blocks]; NaN where a block holds a NaN."""
     if len(values) <= block:
-        # One block, the whole slice of a small model: a third of the time of what follows. A NaN passes through both.
-        return np.maximum(np.maximum.reduce(values, keepdims=True), -np.minimum.reduce(values, keepdims=True))
-    full = len(values) // block * block
-    maxima = np.empty(block_count(len(values), block), np.float32)
-    rows = values[:full].reshape(-1, block)
-    head = maxima[: len(rows)]
-    if len(rows):
-        np.max(rows, axis=1, out=head)
-        np.maximum(head, -np.min(rows, axis=1), out=head)
-    if full < len(values):
-        tail = values[full:]
-        maxima[-1] = max(float(np.max(tail)), -float(np.min(tail))) if not np.isnan(tail).any() else np.nan
-    return maxima
+        # One block, the whole slice of a small model. A NaN passes through.
+        return np.maximum.reduce(np.abs(values), keepdims=True)
+    # Bits of magnitudes sort as magnitudes do, and a NaN over all of them: without a sign they are compared as integers, twice
+    # as fast as floats.
+    words = np.ascontiguousarray(values).view(np.uint32)
+    maxima = np.empty(block_count(len(values), block), np.uint32)
+    unsigned = np.empty(min(CHUNK, len(values)), np.uint32)
+    for start in range(0, len(values), CHUNK):
+        part = words[start : start + CHUNK]
+        shifted = np.left_shift(part, 1, out=unsigned[: len(part)])
+        first = start // block
+        out = maxima[first : first + block_count(len(part), block)]
+        np.maximum.reduceat(shifted, _starts(block)[: len(out)], out=out)
+    np.right_shift(maxima, 1, out=maxima)
+    return maxima.view(np.float32)
+
+
+@functools.lru_cache(maxsize=4)
+def _starts(block: int) -> npt.NDArray[np.intp]:
+    return np.arange(0, CHUNK, block)
 
 
 def sendable_maxima(values: Floats, block: int = BLOCK) -> Floats:
@@ -122,7 +130,7 @@ def _single_exponent(maximum: float, reach: float, bits: int) -> int:
 
 
 class Workspace:
-    """The buffers of one thread: two float32 chunks and one of bytes (144 KiB in all)."""
+    """The buffers of one thread: two float32 chunks and one of bytes (288 KiB in all)."""
 
     __slots__ = ("bytes_", "first", "second")
 
@@ -134,6 +142,8 @@ class Workspace:
 
 def _spans(count: int) -> list[tuple[int, int]]:
     """Return (start, stop) of the chunks: whole blocks first, then what is left of the last block."""
+    if count <= BLOCK:
+        return [(0, count)]
     full = count // BLOCK * BLOCK
     spans = [(start, min(start + CHUNK, full)) for start in range(0, full, CHUNK)]
     if full < count:
@@ -141,23 +151,32 @@ def _spans(count: int) -> list[tuple[int, int]]:
     return spans
 
 
-def _scale_blocks(source: Floats, scales: Floats, start: int, out: Floats) -> None:
-    """Write source times its block's scale; `source` and `out` begin at value `start`, a multiple of the block."""
+# One factor for a whole slice, or one for each block.
+_Factors = np.float32 | Floats
+
+
+def _step_factors(exponents: Exponents) -> tuple[_Factors, _Factors]:
+    """Return 2^-e and 2^e; a number each where all blocks have one step, as they often have, so that products are flat."""
+    raw = exponents.tobytes()
+    if raw.count(raw[0]) == len(raw):
+        step = 2.0 ** int(exponents[0])
+        return np.float32(1.0 / step), np.float32(step)
+    wide = exponents.astype(np.int32)
+    return np.ldexp(np.float32(1.0), -wide), np.ldexp(np.float32(1.0), wide)
+
+
+def _scale_blocks(source: Floats, factors: _Factors, start: int, out: Floats) -> None:
+    """Write source times its block's factor; `source` and `out` begin at value `start`, a multiple of the block."""
+    if isinstance(factors, np.float32):
+        np.multiply(source, factors, out=out)
+        return
     count = len(source)
     block = start // BLOCK
     if count % BLOCK:
-        np.multiply(source, scales[block], out=out)
+        np.multiply(source, factors[block], out=out)
     else:
         rows = count // BLOCK
-        np.multiply(source.reshape(rows, BLOCK), scales[block : block + rows, None], out=out.reshape(rows, BLOCK))
-
-
-def _inverse_steps(exponents: Exponents) -> Floats:
-    return np.ldexp(np.float32(1.0), -exponents.astype(np.int32))
-
-
-def _steps(exponents: Exponents) -> Floats:
-    return np.ldexp(np.float32(1.0), exponents.astype(np.int32))
+        np.multiply(source.reshape(rows, BLOCK), factors[block : block + rows, None], out=out.reshape(rows, BLOCK))
 
 
 def modular_encode(values: Floats, exponents: Exponents, offset: int, codes: Bytes, rounded: Floats, work: Workspace) -> int:
@@ -167,8 +186,8 @@ def modular_encode(values: Floats, exponents: Exponents, offset: int, codes: Byt
     the other side computes to the same bits. Returns the CRC-32 of all 0x4B400000 + q as little-endian 32-bit words: of a wrong
     decode every q differs by a multiple of 256, and a CRC-32 finds every error of up to 32 bits in a row.
     """
-    inverse, steps = _inverse_steps(exponents), _steps(exponents)
-    ring = _dither_ring()
+    inverse, steps = _step_factors(exponents)
+    ring = dither_ring()
     checksum = 0
     for start, stop in _spans(len(values)):
         count = stop - start
@@ -177,10 +196,10 @@ def modular_encode(values: Floats, exponents: Exponents, offset: int, codes: Byt
         scaled = work.first[:count]
         _scale_blocks(values[start:stop], inverse, start, scaled)
         np.add(scaled, dither, out=scaled)
-        np.add(scaled, _MAGIC, out=scaled)
+        np.add(scaled, MAGIC, out=scaled)
         np.copyto(codes[start:stop], scaled.view(np.int32), casting="unsafe")
         checksum = zlib.crc32(scaled.data, checksum)
-        np.subtract(scaled, _MAGIC, out=scaled)
+        np.subtract(scaled, MAGIC, out=scaled)
         np.subtract(scaled, dither, out=scaled)
         _scale_blocks(scaled, steps, start, rounded[start:stop])
     return checksum
@@ -200,8 +219,8 @@ def modular_decode(
     `reference` float32 [n] is this side's own slice. Raises ChecksumMismatch where the two are further apart than the step
     allows, or where the codes were damaged; nothing is returned then.
     """
-    inverse, steps = _inverse_steps(exponents), _steps(exponents)
-    ring = _dither_ring()
+    inverse, steps = _step_factors(exponents)
+    ring = dither_ring()
     decoded = np.empty(len(codes), np.float32)
     found = 0
     # A reference that has nothing to do with the codes may overflow here: the checksum tells.
@@ -210,22 +229,23 @@ def modular_decode(
             count = stop - start
             begin = (offset + start) % TABLE
             dither = ring[begin : begin + count]
-            scaled, whole, nearest = work.first[:count], work.second[:count], work.bytes_[:count]
+            scaled, shift, nearest = work.first[:count], work.second[:count].view(np.int32), work.bytes_[:count]
             _scale_blocks(reference[start:stop], inverse, start, scaled)
             np.add(scaled, dither, out=scaled)
-            np.add(scaled, _MAGIC, out=scaled)
-            np.copyto(nearest, scaled.view(np.int32), casting="unsafe")
-            np.subtract(scaled, _MAGIC, out=scaled)
+            np.add(scaled, MAGIC, out=scaled)
+            words = scaled.view(np.int32)
+            np.copyto(nearest, words, casting="unsafe")
             np.subtract(codes[start:stop], nearest, out=nearest)
-            shift = nearest.view(np.int8)
+            residue = nearest.view(np.int8)
             if bits == 4:
                 # The residue is of 16: keep the low four bits of the difference, with their sign.
-                np.left_shift(shift, 4, out=shift)
-                np.right_shift(shift, 4, out=shift)
-            np.copyto(whole, shift)
-            np.add(scaled, whole, out=scaled)
-            np.add(scaled, _MAGIC, out=whole)
-            found = zlib.crc32(whole.data, found)
+                np.left_shift(residue, 4, out=residue)
+                np.right_shift(residue, 4, out=residue)
+            # 0x4B400000 + p becomes 0x4B400000 + q without leaving the bits of the float32.
+            np.copyto(shift, residue)
+            np.add(words, shift, out=words)
+            found = zlib.crc32(words.data, found)
+            np.subtract(scaled, MAGIC, out=scaled)
             np.subtract(scaled, dither, out=scaled)
             _scale_blocks(scaled, steps, start, decoded[start:stop])
     if found != checksum:
@@ -247,120 +267,3 @@ def unpack_nibbles(packed: Bytes, count: int) -> Bytes:
     np.bitwise_and(packed, 15, out=codes[0::2])
     np.right_shift(packed, 4, out=codes[1::2])
     return codes[:count]
-
-
-def _block_scales(maxima: Floats, steps: float) -> tuple[Floats, Floats]:
-    scales = maxima / np.float32(steps)
-    # A block of values under 2^-126 has a scale whose inverse overflows: it is sent as zeros.
-    scales[scales < np.float32(2.0**-120)] = 0.0
-    inverse = np.zeros_like(scales)
-    np.divide(np.float32(1.0), scales, out=inverse, where=scales > 0)
-    return scales, inverse
-
-
-def _repeated(scales: Floats, block: int, start: int, count: int) -> Floats:
-    first = start // block
-    return np.repeat(scales[first : first + block_count(count, block)], block)[:count]
-
-
-def linear_encode(values: Floats, offset: int | None, codes: Bytes) -> Floats:
-    """Quantise float32 [n] by the largest magnitude of each block of 64 to -127..127; return the scales, float32 [blocks].
-
-    With an offset the dither is added before rounding (stochastic rounding: the mean error is zero); None rounds to the nearest.
-    Raises PayloadRefused where a value is not finite.
-    """
-    block = limits.LINEAR_BLOCK_VALUES
-    maxima = sendable_maxima(values, block)
-    scales, inverse = _block_scales(maxima, 127.0)
-    ring = _dither_ring()
-    scaled = np.empty(CHUNK, np.float32)
-    signed = codes.view(np.int8)
-    for start in range(0, len(values), CHUNK):
-        part = values[start : start + CHUNK]
-        count = len(part)
-        out = scaled[:count]
-        if count % block:
-            np.multiply(part, _repeated(inverse, block, start, count), out=out)
-        else:
-            rows = count // block
-            first = start // block
-            np.multiply(part.reshape(rows, block), inverse[first : first + rows, None], out=out.reshape(rows, block))
-        if offset is not None:
-            begin = (offset + start) % TABLE
-            np.add(out, ring[begin : begin + count], out=out)
-        np.add(out, _MAGIC, out=out)
-        np.copyto(signed[start : start + count], out.view(np.int32), casting="unsafe")
-    return scales
-
-
-def linear_decode(codes: Bytes, scales: Floats) -> Floats:
-    """Return code times scale, float32 [n], of what `linear_encode` made."""
-    block = limits.LINEAR_BLOCK_VALUES
-    decoded = np.empty(len(codes), np.float32)
-    full = len(codes) // block
-    signed = codes.view(np.int8)
-    head = full * block
-    np.multiply(signed[:head].reshape(full, block), scales[:full, None], out=decoded[:head].reshape(full, block))
-    if head < len(codes):
-        np.multiply(signed[head:], scales[-1], out=decoded[head:])
-    return decoded
-
-
-@functools.lru_cache(maxsize=1)
-def dynamic_levels() -> Floats:
-    """Return the 256 values of Dettmers' (2016) signed dynamic tree in rising order, float32, from -1 to 1.
-
-    An indicator bit after z zeros gives the decade 10^-z; the 6 - z bits behind it divide [0.1, 1] of that decade linearly
-    (the middle of each part); with 0 and 1 that makes 127 + 1 values of each sign. PROTOCOL.md ("dynamic8").
-    """
-    magnitudes: list[float] = []
-    for zeros in range(7):
-        parts = 2 ** (6 - zeros)
-        for part in range(parts):
-            low = 0.1 + 0.9 * part / parts
-            high = 0.1 + 0.9 * (part + 1) / parts
-            magnitudes.append((low + high) / 2.0 * 10.0**-zeros)
-    magnitudes.sort()
-    levels = [-value for value in reversed(magnitudes)] + [0.0] + magnitudes + [1.0]
-    array = np.array(levels, dtype=np.float64).astype(np.float32)
-    array.flags.writeable = False
-    return array
-
-
-@functools.lru_cache(maxsize=1)
-def _dynamic_search() -> tuple[Bytes, Floats]:
-    """Return, for the top 20 bits of a float32, the level at the cell's lower edge; and the midpoints above each level."""
-    levels = dynamic_levels().astype(np.float64)
-    middles = ((levels[:-1] + levels[1:]) / 2.0).astype(np.float32)
-    cells = (np.arange(1 << 20, dtype=np.uint32) << 12).view(np.float32)
-    # The lower edge of a cell of negative values is its largest magnitude.
-    edges = np.where(np.signbit(cells), (cells.view(np.uint32) | 4095).view(np.float32), cells)
-    first = np.searchsorted(middles, edges, side="left").astype(np.uint8)
-    return first, np.append(middles, np.float32(np.inf))
-
-
-def dynamic_encode(values: Floats, codes: Bytes) -> Floats:
-    """Quantise float32 [n] to the nearest dynamic-tree level of value / (its block's largest magnitude), blocks of 256.
-
-    A value halfway between two levels takes the lower one. Returns the scales, float32 [blocks]. Raises PayloadRefused where
-    a value is not finite.
-    """
-    block = limits.DYNAMIC_BLOCK_VALUES
-    maxima = sendable_maxima(values, block)
-    scales, inverse = _block_scales(maxima, 1.0)
-    first, middles = _dynamic_search()
-    for start in range(0, len(values), CHUNK):
-        part = values[start : start + CHUNK] * _repeated(inverse, block, start, len(values[start : start + CHUNK]))
-        level = np.take(first, part.view(np.uint32) >> 12)
-        level += part > np.take(middles, level)
-        codes[start : start + len(part)] = level
-    return scales
-
-
-def dynamic_decode(codes: Bytes, scales: Floats) -> Floats:
-    """Return level times scale, float32 [n], of what `dynamic_encode` made."""
-    decoded = np.take(dynamic_levels(), codes)
-    for start in range(0, len(codes), CHUNK):
-        part = decoded[start : start + CHUNK]
-        part *= _repeated(scales, limits.DYNAMIC_BLOCK_VALUES, start, len(part))
-    return decoded

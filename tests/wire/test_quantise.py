@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from meshlearn.errors import ChecksumMismatch, PayloadRefused
-from meshlearn.wire import quantise
+from meshlearn.wire import absolute, quantise
 from meshlearn.wire.codec import Codec, SliceCodec
 
 from . import plain
@@ -226,8 +226,8 @@ def test_linear8_keeps_the_largest_value_of_a_block_and_never_leaves_its_codes()
 
 def test_linear8_without_dither_rounds_to_the_nearest():
     values = np.linspace(-1, 1, 64, dtype=np.float32)
-    codes = np.empty(64, np.uint8)
-    scales = quantise.linear_encode(values, None, codes)
+    codes, rounded = np.empty(64, np.uint8), np.empty(64, np.float32)
+    scales = absolute.linear_encode(values, None, codes, rounded, quantise.Workspace())
     assert np.array_equal(codes.view(np.int8), np.rint(values / scales[0]).astype(np.int8))
 
 
@@ -255,7 +255,7 @@ def test_dynamic8_takes_the_nearest_level(values):
     blocks = quantise.block_count(len(values), 256)
     scales = np.repeat(np.frombuffer(payload, "<f4", blocks).astype(np.float64), 256)[: len(values)]
     codes = np.frombuffer(payload, np.uint8, offset=4 * blocks)
-    levels = quantise.dynamic_levels().astype(np.float64)
+    levels = absolute.dynamic_levels().astype(np.float64)
     scaled = np.divide(values, scales, out=np.zeros(len(values)), where=scales > 0)
     error = np.abs(scaled - levels[codes])
     lower, upper = np.maximum(codes.astype(int) - 1, 0), np.minimum(codes.astype(int) + 1, 255)
@@ -264,7 +264,7 @@ def test_dynamic8_takes_the_nearest_level(values):
 
 
 def test_the_dynamic_tree_has_256_levels_in_seven_decades():
-    levels = quantise.dynamic_levels()
+    levels = absolute.dynamic_levels()
     assert len(levels) == 256
     assert (np.diff(levels) > 0).all()
     assert levels[-1] == 1.0
