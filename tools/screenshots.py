@@ -57,7 +57,7 @@ async def take(out: Path, *, sizes: list[tuple[int, int]], readme: bool) -> list
                         for name, wanted in README_IMAGES:
                             if wanted == scheme:
                                 source = made[-1] if name.startswith("training") else made[-2]
-                                made.append(shrink(source, images / name, height=1640 if name.startswith("training") else 1060))
+                                made.append(shrink(source, images / name, height=1580 if name.startswith("training") else 1060))
                     await tab.context.close()
     return made
 
