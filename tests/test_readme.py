@@ -40,7 +40,7 @@ def free_port() -> int:
 
 def test_every_make_target_that_it_names_exists():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"make ([a-z]+)", README))
+    named = set(re.findall(r"[`$] ?make ([a-z]+)", README))
     assert {"demo", "test", "bench", "help"} <= named <= targets
 
 
@@ -61,7 +61,7 @@ def test_its_commands_make_a_run_that_two_peers_train_and_a_tracker_ends(tmp_pat
     }
     environment |= {"OPENBLAS_NUM_THREADS": "1"}
     links: list[str] = []
-    commands = [line for line in console_lines() if line.startswith("meshlearn ")]
+    commands = [line for line in console_lines() if line.startswith("meshlearn ")][:5]
     assert [line.split()[1] for line in commands] == ["serve", "new", "join", "join", "track"]
     for line in commands:
         text = line.replace("8765", str(port))
@@ -85,3 +85,37 @@ def test_its_commands_make_a_run_that_two_peers_train_and_a_tracker_ends(tmp_pat
         links = links or LINK.findall(output.replace("'", " "))
     assert "The goal of 95.0% on the test set is reached." in output
     assert {path.name for path in (tmp_path / "my-run").iterdir()} >= {"model.safetensors", "history.csv", "curves.png"}
+
+
+# The same commands on a smaller world, so that the test ends in seconds.
+SMALLER = {
+    "simulate": ["--peers", "10", "--duration", "30"],
+    "compare": ["--peers", "8", "--duration", "20", "--seeds", "1", "--methods", "mesh,isolated"],
+    "sweep": [],
+}
+SWEEP = """
+scenario = "office-lan"
+seeds = 2
+[set]
+peers = 6
+duration_s = 20.0
+[grid]
+"run.codec" = ["modular8", "float32"]
+"""
+
+
+def test_its_simulations_leave_a_report(tmp_path):
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+    commands = [line for line in console_lines() if line.startswith("meshlearn ")][5:]
+    assert [line.split()[1] for line in commands] == list(SMALLER)
+    for line in commands:
+        words = shlex.split(line)[1:]
+        done = subprocess.run(
+            [sys.executable, "-m", "meshlearn", *words, *SMALLER[words[0]]],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr
+        assert list((tmp_path / words[words.index("--out") + 1]).glob("*.html"))
