@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 _Result = TypeVar("_Result")
+_NOISY: Final = {"aiortc", "aioice"}
+_log = logging.getLogger(__name__)
 
 
 def run_live(main: Coroutine[Any, Any, _Result]) -> _Result:
@@ -16,8 +20,24 @@ def run_live(main: Coroutine[Any, Any, _Result]) -> _Result:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+        return asyncio.run(_without_noise(main))
+    return uvloop.run(_without_noise(main))
+
+
+async def _without_noise(main: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run `main`; what the WebRTC library's own tasks stumble over while a connection closes is no news for a terminal."""
+
+    def hear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        task = context.get("future") or context.get("task")
+        coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
+        file = getattr(getattr(coroutine, "cr_code", None), "co_filename", "")
+        if set(Path(file).parts) & _NOISY:
+            _log.debug("%s", context.get("message"), exc_info=context.get("exception"))
+        else:
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(hear)
+    return await main
 
 
 @contextlib.contextmanager

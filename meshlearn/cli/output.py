@@ -75,5 +75,6 @@ def print_qr_code(text: str) -> bool:
     if not sys.stdout.isatty() or size.columns < len(lines[0]) or size.lines < len(lines):
         return False
     for line in lines:
-        print_line(line)
+        # White on black, whatever the terminal's own colours are: an inverted code is not read by every phone.
+        print_line(f"\x1b[38;5;231;48;5;16m{line}\x1b[0m")
     return True
