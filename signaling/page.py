@@ -117,7 +117,7 @@ class Pages:
     async def index(self, request: web.Request) -> web.StreamResponse:
         """GET /: all public runs."""
         runs = self._summaries.all()
-        cards = Markup("".join(_card(run) for run in runs))
+        cards = Markup("".join(_card(run, self._join_path(run)) for run in runs))
         online = sum(run["online"] for run in runs)
         values = {
             "cards": cards,
@@ -126,6 +126,14 @@ class Pages:
             "empty": "" if runs else "empty",
         }
         return self._page(request, self._index, values, _STRICT)
+
+    def _join_path(self, summary: Mapping[str, Any]) -> str:
+        """Return the join link of a public run: whoever may see it listed may take part; a private run is not listed."""
+        run = self._registry.get(summary["run"])
+        open_to_all = run is not None and not run.facts.private and run.state == "open"
+        return (
+            f"/r/{summary['run']}#{run.join_token.decode('ascii')}" if run is not None and open_to_all else f"/r/{summary['run']}"
+        )
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """GET /r/<id>: one run. Of a private run only the shell, until its token is sent (by the page itself)."""
@@ -210,11 +218,12 @@ def _state(run: Mapping[str, Any]) -> str:
 _STATE_WORDS: Final = {"live": "Live", "waiting": "Waiting for peers", "over": "Over"}
 
 
-def _card(run: Mapping[str, Any]) -> str:
+def _card(run: Mapping[str, Any], link: str) -> str:
     data = run["data"]["name"]
     facts = [run["by"] and f"by {run['by']}", data, f"{short_number(run['parameters'])}\N{NO-BREAK SPACE}parameters"]
     values = {
         "run": run["run"],
+        "link": link,
         "title": run["title"],
         "facts": " · ".join(fact for fact in facts if fact),
         "state": _state(run),
@@ -228,7 +237,7 @@ def _card(run: Mapping[str, Any]) -> str:
 _CARD: Final = """
       <li class="card run" data-run="{{run}}">
         <p class="state {{state}}" data-field="state">{{word}}</p>
-        <h3><a href="/r/{{run}}">{{title}}</a></h3>
+        <h3><a href="{{link}}">{{title}}</a></h3>
         <p class="facts">{{facts}}</p>
         <svg class="spark" data-field="curve" aria-hidden="true" focusable="false"></svg>
         <p class="figures"><span><b data-field="accuracy">{{accuracy}}</b> accuracy</span>

@@ -30,7 +30,7 @@ def command(
     port: Annotated[int, typer.Option(help="Port of the signaling server; 0 for any free one.", metavar="PORT")] = 0,
     host: Annotated[str, typer.Option(help="Its address; 0.0.0.0 lets other machines join.", metavar="ADDRESS")] = "127.0.0.1",
     qr: Annotated[
-        str, typer.Option(help="Show the join link as a QR code: on, off, or auto (where others reach it).", metavar="WHEN")
+        str, typer.Option(help="Show the join link as a QR code: on, off, or auto (where it fits).", metavar="WHEN")
     ] = "auto",
     seed: Annotated[
         int, typer.Option(min=0, help="Of the initial vector, the division of the data and the batches.", metavar="N")

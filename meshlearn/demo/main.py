@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from meshlearn.cli.addresses import is_loopback
 from meshlearn.cli.live import on_interrupt
 from meshlearn.cli.output import print_json, print_line, print_qr_code
 from meshlearn.demo import view
@@ -49,7 +48,7 @@ class DemoOptions:
     rule: str = "pairwise"
     codec: str = "modular8"
     qr: bool | None = None
-    """Whether to print the join link as a QR code; None for: where a phone could reach it."""
+    """Whether to print the join link as a QR code; None for: where the terminal has room for it."""
     as_json: bool = False
 
 
@@ -180,8 +179,7 @@ class Demo:
 
     def _print_link(self, link: str) -> None:
         options = self._options
-        wanted = not is_loopback(options.host) if options.qr is None else options.qr
-        if wanted and not print_qr_code(link) and options.qr:
+        if options.qr is not False and not print_qr_code(link) and options.qr:
             print_line("The terminal has no room for the QR code; make it larger.")
         # Whole lines of their own, so that they can be copied however the terminal breaks them.
         print_line(f"Join from another terminal with\nmeshlearn join '{link}'\n")

@@ -26,7 +26,8 @@ async def test_the_start_page_lists_the_runs(server: Site, run: CreatedRun) -> N
     state.append_evaluation(state.runs()[0], Evaluation(time_s=1, accuracy=0.5))
     status, text, policy = await page(server, "/")
     assert status == 200
-    assert f'href="/r/{run.run}"' in text
+    # A public run invites whoever sees it: its card is its join link.
+    assert f'href="/r/{run.run}#{run.join_token}"' in text
     assert "Handwritten digits" in text
     assert "50.0\N{NO-BREAK SPACE}%" in text
     assert "default-src 'none'" in policy
