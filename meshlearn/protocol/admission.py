@@ -23,15 +23,17 @@ def norm(values: Floats) -> float:
 
     Summed in float64, in any order, and rounded to float32, so that every machine comes to the same.
     """
-    square = 0.0
-    for start in range(0, len(values), CHUNK):
-        part = values[start : start + CHUNK].astype(np.float64)
-        square += float(np.dot(part, part))
+    if len(values) <= CHUNK:
+        part = values.astype(np.float64)
+        square = float(np.dot(part, part))
+    else:
+        square = 0.0
+        for start in range(0, len(values), CHUNK):
+            part = values[start : start + CHUNK].astype(np.float64)
+            square += float(np.dot(part, part))
+    # A root over the largest float32 counts as infinite; a NaN stays one.
     root = math.sqrt(square)
-    if root <= _FLOAT32_MAX:
-        return float(np.float32(root))
-    with np.errstate(over="ignore"):
-        return float(np.float32(root))
+    return math.inf if root > _FLOAT32_MAX else float(np.float32(root))
 
 
 class Admission:

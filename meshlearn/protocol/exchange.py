@@ -93,8 +93,8 @@ class Exchanges:
         if age == 0:
             return False
         values = self._replica.displacement(index)
-        codec = self._codec_of_attempt(attempt, index, len(values))
-        reach = self._disagreement.reach(index, len(values), codec, widened=attempt > 0) if codec.is_modular else None
+        codec = self._codec_of_attempt(attempt, index)
+        reach = self._disagreement.reach(index, codec, widened=attempt > 0) if codec.is_modular else None
         try:
             encoded = self._slices.encode(codec, values, dither_offset(exchange_id, 2 * attempt), reach)
         except PayloadRefused:
@@ -117,12 +117,12 @@ class Exchanges:
         self._outbox.send_bytes(link, message)
         return True
 
-    def _codec_of_attempt(self, attempt: int, index: int, count: int) -> Codec:
+    def _codec_of_attempt(self, attempt: int, index: int) -> Codec:
         """First the run's codec, then (after a wrong decode, wider) 8 bits, then no reference at all."""
         codec = self._codec
         if not codec.is_modular:
             return codec
-        if attempt == ATTEMPTS_MAX - 1 or not self._disagreement.known(index, count):
+        if attempt == ATTEMPTS_MAX - 1 or not self._disagreement.known(index):
             return Codec.LINEAR8
         return codec if attempt == 0 else Codec.MODULAR8
 
@@ -318,7 +318,7 @@ class Exchanges:
         self._replica.apply(index, change, partner.age)
         self._rule.averaged(start, stop, change)
         if not clipped:
-            self._disagreement.observe(index, stop - start, distance)
+            self._disagreement.observe(index, distance)
         self._counters.exchanges_accepted += 1
         self._counters.exchanges_clipped += clipped
         weight = self._rule.weight(own.age, partner.age)

@@ -96,9 +96,13 @@ def sendable_maxima(values: Floats, block: int = BLOCK) -> Floats:
     """Return `block_maxima`; raises PayloadRefused where a value is not finite or has a magnitude of over 2^54."""
     maxima = block_maxima(values, block)
     # A NaN fails the comparison, too.
-    if not (maxima <= limits.VALUE_MAGNITUDE_MAX).all():
-        raise PayloadRefused("a slice with a value that is not finite, or of a magnitude over 2^54, cannot be sent")
+    _check_sendable(bool((maxima <= limits.VALUE_MAGNITUDE_MAX).all()))
     return maxima
+
+
+def _check_sendable(sendable: bool) -> None:
+    if not sendable:
+        raise PayloadRefused("a slice with a value that is not finite, or of a magnitude over 2^54, cannot be sent")
 
 
 def modular_exponents(values: Floats, reach: Floats, bits: int = 8) -> Exponents:
@@ -108,9 +112,11 @@ def modular_exponents(values: Floats, reach: Floats, bits: int = 8) -> Exponents
     2^-18 of the block's largest magnitude, where the codes would leave the exact range of float32. Raises PayloadRefused where
     a value is not finite.
     """
+    if len(values) <= BLOCK:
+        largest = float(np.maximum.reduce(np.abs(values)))
+        _check_sendable(largest <= limits.VALUE_MAGNITUDE_MAX)
+        return np.array((_single_exponent(largest, float(reach[0]), bits),), np.int8)
     maxima = sendable_maxima(values)
-    if len(maxima) == 1:
-        return np.array([_single_exponent(float(maxima[0]), float(reach[0]), bits)], np.int8)
     needed = np.maximum(reach.astype(np.float64) / _CODE_SPAN[bits], maxima.astype(np.float64) * _SMALLEST_RELATIVE_STEP)
     mantissa, exponent = np.frexp(needed)
     exponent = np.where(mantissa == 0.5, exponent - 1, exponent)

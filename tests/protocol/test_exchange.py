@@ -167,7 +167,7 @@ def test_a_change_of_the_range_follows_the_disagreement():
     told, remote = pair(count=40)
     asked = begun(told, remote)
     remote.say(answer(asked, np.full(40, 2.0**-7))[0])
-    reach = told.peer._exchanges._disagreement.reach(0, 40, Codec.MODULAR8, False)[0]
+    reach = told.peer._exchanges._disagreement.reach(0, Codec.MODULAR8, False)[0]
     assert reach == pytest.approx(8 * (2.0**-7 - 2.0**-10), rel=0.02)
 
 
@@ -325,7 +325,7 @@ def test_a_slice_out_of_proportion_is_refused_and_an_offence():
     assert of(actions.Refused, done)
     assert np.array_equal(told.vector, before)
     assert told.counters.exchanges_refused == 1
-    assert not told.peer._exchanges._disagreement.known(0, 40), "a refused slice says nothing of the range"
+    assert not told.peer._exchanges._disagreement.known(0), "a refused slice says nothing of the range"
 
 
 def test_whoever_has_not_trained_yet_begins_nothing_and_is_not_ready():

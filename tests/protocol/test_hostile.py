@@ -146,7 +146,7 @@ def test_widen_for_ever_costs_three_requests_an_exchange():
     told = Told(count=40, clip_factor=1e9)
     remote = told.ready_with(3)[0]
     told.train(np.float32(0.5))
-    told.peer._exchanges._disagreement.observe(0, 40, np.array([0.1], np.float32))
+    told.peer._exchanges._disagreement.observe(0, np.array([0.1], np.float32))
     before = told.vector.copy()
     asked = 0
     for tick in range(1, 600):
