@@ -53,8 +53,8 @@ class AveragingRule(ABC):
         difference *= np.float32(self.weight(own.age, partner.age))
         return difference
 
-    def averaged(self, start: int, stop: int, change: Floats) -> None:  # noqa: B027 - a hook that most rules do not need
-        """Hear that `change` has been added to the vector from `start` to `stop`."""
+    def averaged(self, start: int, stop: int, change: Floats, steps: int) -> None:  # noqa: B027 - most rules do not need it
+        """Hear that `change` has been added to the vector from `start` to `stop`, `steps` own gradient steps after the last time."""
 
     @property
     def correction(self) -> Floats | None:
@@ -91,11 +91,17 @@ class DriftCorrected(Pairwise):
         if not learning_rate > 0:
             raise SettingsError("the learning rate must be more than 0")
         self._correction = np.zeros(parameter_count, np.float32)
-        self._scale = np.float32(-gain / learning_rate)
+        self._gain = gain
+        self._learning_rate = learning_rate
 
-    def averaged(self, start: int, stop: int, change: Floats) -> None:
-        """Add -gain * change / learning rate to the correction."""
-        self._correction[start:stop] += self._scale * change
+    def averaged(self, start: int, stop: int, change: Floats, steps: int) -> None:
+        """Add -min(gain, 1 / steps) * change / learning rate to the correction.
+
+        The correction acts on every step until the next averaging: with more than 1 / gain steps in between it would take back
+        more than the change that it learns from, and diverge.
+        """
+        gain = min(self._gain, 1.0 / max(1, steps))
+        self._correction[start:stop] += np.float32(-gain / self._learning_rate) * change
 
     @property
     def correction(self) -> Floats | None:

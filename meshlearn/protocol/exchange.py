@@ -315,8 +315,9 @@ class Exchanges:
             self._outbox.refuse(link, str(error))
             return False
         start, stop = self._replica.bounds(index)
+        steps = self._replica.steps_since_averaged(index)
         self._replica.apply(index, change, partner.age)
-        self._rule.averaged(start, stop, change)
+        self._rule.averaged(start, stop, change, steps)
         if not clipped:
             self._disagreement.observe(index, distance)
         self._counters.exchanges_accepted += 1

@@ -18,7 +18,7 @@ class Replica:
     do so at the same moment. Slices are contiguous and of `slice_length` values, the last one shorter.
     """
 
-    __slots__ = ("_ages", "_steps", "initial", "slice_count", "slice_length", "vector")
+    __slots__ = ("_ages", "_averaged_at", "_steps", "initial", "slice_count", "slice_length", "vector")
 
     def __init__(self, initial: Floats, slice_length: int, vector: Floats | None = None) -> None:
         """Take float32 [n] `initial`, shared and never written, and `vector` (a copy of it unless given), which is owned."""
@@ -34,6 +34,8 @@ class Replica:
             raise SettingsError(f"{self.slice_count} slices are more than {limits.SLICES_MAX}; make slice_length longer")
         self._ages = [0] * self.slice_count
         self._steps = 0
+        # The own steps at which each slice was last averaged.
+        self._averaged_at = [0] * self.slice_count
 
     def bounds(self, index: int) -> tuple[int, int]:
         """Return (start, stop) of a slice in the vector."""
@@ -54,6 +56,10 @@ class Replica:
         """The age of the oldest slice: what the peer tells of itself."""
         return min(max(self._ages) + self._steps, AGE_MAX)
 
+    def steps_since_averaged(self, index: int) -> int:
+        """Return how many gradient steps of its own the peer has added to the slice since it was last averaged."""
+        return self._steps - self._averaged_at[index]
+
     def stepped(self, steps: int) -> None:
         """Count gradient steps that the trainer has added to the vector: every slice ages."""
         self._steps += steps
@@ -64,6 +70,7 @@ class Replica:
         part = self.vector[start:stop]
         np.add(part, change, out=part)
         self._ages[index] = max(self._ages[index], age - self._steps)
+        self._averaged_at[index] = self._steps
 
     def place(self, index: int, displacement: Floats, age: int) -> None:
         """Set a slice to a displacement pulled from a peer."""

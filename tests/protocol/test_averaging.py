@@ -159,13 +159,27 @@ def test_one_random_pair_of_a_complete_graph_leaves_one_minus_one_over_n_minus_o
 def test_the_drift_correction_takes_a_share_of_each_change_off_the_gradient():
     rule = DriftCorrected(6, learning_rate=0.5, gain=0.02)
     assert rule.correction.tolist() == [0.0] * 6
-    rule.averaged(2, 4, np.array([1.0, -2.0], np.float32))
-    rule.averaged(2, 4, np.array([1.0, 0.0], np.float32))
+    rule.averaged(2, 4, np.array([1.0, -2.0], np.float32), 4)
+    rule.averaged(2, 4, np.array([1.0, 0.0], np.float32), 4)
     assert np.allclose(rule.correction, [0, 0, -0.08, 0.08, 0, 0])
     assert rule.correction.dtype == np.float32
     # A step against gradient + correction now goes where averaging has pulled.
     step = -0.5 * rule.correction
     assert step[2] > 0 > step[3]
+
+
+def test_the_drift_correction_never_takes_back_more_than_the_change_it_learns_from():
+    # Quadratic loss around 1, averaging pulls back to 0 every `between` steps: without the bound this blows up from 100 on.
+    for between in (4, 50, 150, 1_000):
+        rule = DriftCorrected(1, learning_rate=0.1, gain=0.02)
+        value = np.zeros(1, np.float32)
+        for _ in range(200):
+            for _ in range(between):
+                value -= np.float32(0.1) * (np.float32(0.003) * (value - 1) + rule.correction)
+            change = (0 - value) * np.float32(0.5)
+            value += change
+            rule.averaged(0, 1, change, between)
+        assert abs(float(value[0])) < 2, between
 
 
 def test_whoever_averages_with_nobody_stays():

@@ -151,7 +151,7 @@ def test_the_rules_correction_is_copied_under_the_lock():
         assert in_step.wait(WAIT_S)
         first = bench.trainer.corrections[0]
         with bench.lock:
-            rule.averaged(0, 8, np.ones(8, np.float32))
+            rule.averaged(0, 8, np.ones(8, np.float32), 1)
         assert first is not rule.correction
         assert not first.any()  # this step goes on with what it began with
         changed.set()

@@ -30,8 +30,8 @@ export interface AveragingRule {
   weight(ownAge: number, partnerAge: number): number;
   /** The change of the own slice, a new float32 [n]. */
   change(own: Contribution, partner: Contribution): Float32Array;
-  /** Hear that `change` has been added to the vector from `start` on. */
-  averaged(start: number, change: Float32Array): void;
+  /** Hear that `change` has been added to the vector from `start` on, `steps` own gradient steps after the last time. */
+  averaged(start: number, change: Float32Array, steps: number): void;
 }
 
 /** Both sides meet in the middle; a side of less than half the age goes further, in proportion to the ages. */
@@ -57,14 +57,15 @@ export class Pairwise implements AveragingRule {
     return change;
   }
 
-  averaged(_start: number, _change: Float32Array): void {}
+  averaged(_start: number, _change: Float32Array, _steps: number): void {}
 }
 
 /** Pairwise averaging with a local control variate against the drift of skewed data; it costs no communication. */
 export class DriftCorrected extends Pairwise {
   override readonly name = "drift-corrected";
   override readonly correction: Float32Array;
-  readonly #scale: number;
+  readonly #gain: number;
+  readonly #learningRate: number;
 
   /**
    * Correct by `gain` (0..0.05; 0.1 diverged in measurements) times change / `learningRate` at each averaging. `correction` is
@@ -79,13 +80,18 @@ export class DriftCorrected extends Pairwise {
       throw new SettingsError("the learning rate must be more than 0");
     }
     this.correction = correction;
-    this.#scale = Math.fround(-gain / learningRate);
+    this.#gain = gain;
+    this.#learningRate = learningRate;
   }
 
-  /** Add -gain * change / learning rate to the correction. */
-  override averaged(start: number, change: Float32Array): void {
+  /**
+   * Add -min(gain, 1 / steps) * change / learning rate to the correction. The correction acts on every step until the next
+   * averaging: with more than 1 / gain steps in between it would take back more than it learns from, and diverge.
+   */
+  override averaged(start: number, change: Float32Array, steps: number): void {
+    const scale = Math.fround(-Math.min(this.#gain, 1 / Math.max(1, steps)) / this.#learningRate);
     for (let at = 0; at < change.length; at++) {
-      this.correction[start + at] += Math.fround(this.#scale * change[at]);
+      this.correction[start + at] += Math.fround(scale * change[at]);
     }
   }
 }

@@ -356,8 +356,9 @@ export class Exchanges {
       return false;
     }
     const { change, changeNorm, clipped } = admitted;
+    const steps = this.#replica.stepsSinceAveraged(sliceIndex);
     this.#replica.apply(sliceIndex, change, partner.age);
-    this.#rule.averaged(this.#replica.bounds(sliceIndex).start, change);
+    this.#rule.averaged(this.#replica.bounds(sliceIndex).start, change, steps);
     if (!clipped) {
       this.#disagreement.observe(sliceIndex, change.length, distance);
     }

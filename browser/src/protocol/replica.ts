@@ -23,6 +23,8 @@ export class Replica {
   readonly sliceLength: number;
   readonly sliceCount: number;
   readonly #ages: number[];
+  /** The own steps at which each slice was last averaged. */
+  readonly #averagedAt: number[];
   #steps = 0;
 
   /** Take float32 [n] `initial`, shared and never written, and `vector` (a copy of it unless given), which is owned. */
@@ -43,6 +45,7 @@ export class Replica {
       );
     }
     this.#ages = new Array<number>(this.sliceCount).fill(0);
+    this.#averagedAt = new Array<number>(this.sliceCount).fill(0);
   }
 
   bounds(index: number): Bounds {
@@ -70,6 +73,11 @@ export class Replica {
     return Math.min(this.#ages.reduce((one, other) => Math.max(one, other)) + this.#steps, AGE_MAX);
   }
 
+  /** How many gradient steps of its own the peer has added to the slice since it was last averaged. */
+  stepsSinceAveraged(index: number): number {
+    return this.#steps - this.#averagedAt[index];
+  }
+
   /** Count gradient steps that the trainer has added to the vector: every slice ages. */
   stepped(steps: number): void {
     this.#steps += steps;
@@ -82,6 +90,7 @@ export class Replica {
       this.vector[start + at] += change[at];
     }
     this.#ages[index] = Math.max(this.#ages[index], age - this.#steps);
+    this.#averagedAt[index] = this.#steps;
   }
 
   /** Set a slice to a displacement pulled from a peer. */
