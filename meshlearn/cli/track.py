@@ -66,7 +66,8 @@ async def _track(link: str, options: JoinOptions, out: Path, as_json: bool) -> N
         if node.signaling.role == "owner":
             publisher.publish(point, loop.time())
         if as_json:
-            print_json({"event": "evaluation", **asdict(point), "peer_accuracy": tracker.accuracies})
+            more = {"peer_accuracy": tracker.accuracies, "model_steps": tracker.model_steps}
+            print_json({"event": "evaluation", **asdict(point), **more})
         else:
             print_line(
                 f"{point.time_s:7.1f} s  accuracy {point.accuracy:.1%}  loss {point.loss:.3f}  "

@@ -36,10 +36,10 @@ class DemoOptions:
 
     peers: int = 4
     data: str = "digits"
-    goal: float | None = 0.95
-    step_limit: int = 2_000
-    steps_per_second: float | None = 100.0
-    exchange_interval_s: float = 0.04
+    goal: float | None = 0.94
+    step_limit: int = 1_500
+    steps_per_second: float | None = 50.0
+    exchange_interval_s: float = 0.08
     port: int = 0
     host: str = "127.0.0.1"
     out: Path = Path("runs")
@@ -273,9 +273,11 @@ class Demo:
         if history:
             if not self._options.as_json:
                 print_line("One process trains on all the data for as many samples, to compare ...\n")
+            # As many as are in the models that were evaluated; the peers' own counters have gone on since.
+            samples = self._history[-1]["model_steps"] * run.settings.batch_size
             interrupts = self._interrupts
             baseline = await asyncio.to_thread(
-                train_baseline, run, self._options.data, results.samples, lambda: self._interrupts > interrupts
+                train_baseline, run, self._options.data, samples, lambda: self._interrupts > interrupts
             )
             results = replace(results, baseline=baseline)
         summary = write_report(results)
@@ -295,6 +297,7 @@ def _summary_fields(results: Results) -> dict[str, Any]:
         "baseline_accuracy": None if results.baseline is None else results.baseline.accuracy,
         "disagreement": None if last is None else last.disagreement,
         "samples": results.samples,
+        "baseline_samples": None if results.baseline is None else results.baseline.samples,
         "seconds": round(results.seconds, 1),
         "reason": results.reason,
         "peers": results.statuses,

@@ -106,6 +106,8 @@ class Tracker:
         self.history: list[Evaluation] = []
         self.accuracies: dict[str, float] = {}
         """Test accuracy of each peer's own model at the last evaluation, by peer id."""
+        self.model_steps = 0
+        """Gradient steps in the models of the last evaluation, by their ages: at least what the peers had made by then."""
 
     # -- what it is told ------------------------------------------------------------------------------------------------
 
@@ -222,6 +224,7 @@ class Tracker:
         measured = await self._loop.run_in_executor(self._worker, self._measure, list(models.values()))
         self._keep(measured.mean, max(model.age for model in models.values()))
         self.accuracies = {encode_base64url(peer): accuracy for peer, accuracy in zip(models, measured.accuracies, strict=True)}
+        self.model_steps = sum(model.age for model in models.values())
         evaluation = Evaluation(
             time_s=round(time_s, 3),
             steps=self.steps,

@@ -63,6 +63,7 @@ def test_the_mean_model_is_evaluated_and_becomes_the_trackers_own():
         assert evaluation.time_s == pytest.approx(2.0)
         assert desk.tracker.vector == pytest.approx(mean, abs=1e-6)
         assert desk.tracker.age == 9
+        assert desk.tracker.model_steps == 16
         assert desk.tracker.history == desk.heard == [evaluation]
         for peer, displacement in ((ALICE, 0.1), (BOB, 0.3)):
             own = desk.engine.evaluate(desk.initial + np.float32(displacement), desk.test).accuracy
