@@ -49,7 +49,7 @@ class MeshWorld(World):
         hostile = frozenset(node.peer_id for node in self.nodes if node.attack)
         self.checker = Checker(hostile) if checked else None
         self._attackers: dict[int, Attacker] = {}
-        self.slice_length = -(-self.task.parameter_count // run.slices)
+        self.slice_length = run.slice_length or -(-self.task.parameter_count // run.slices)
         self._graph: Neighbours | None = None
         view_size = run.view_size
         if scenario.topology != "view":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from meshlearn.errors import SettingsError
+from meshlearn.wire import limits
 from sims import schema
 from sims.laws import Constant, Law
 
@@ -42,6 +43,8 @@ class Run:
     model: Any = schema.anything(
         "softmax", '"softmax", "mlp-64", "mlp-128-128", "consensus", or a table with a model specification', (str, dict)
     )
+    seed: int = schema.whole(-1, -1, 2**53)
+    """Gives the initial vector and the division of the data, as `meshlearn new --seed` does; -1: drawn from the world's seed."""
     data: str = schema.text("digits-8x8", '"digits-8x8", "digits", "blobs", or the path of a data set')
     examples_per_peer: int = schema.whole(0, 0, 1_000_000, "examples, drawn with replacement (0: the data is divided)")
     skew: str = schema.text("even", '"even", "dirichlet:0.5" or "classes:2"')
@@ -55,6 +58,7 @@ class Run:
     codec: str = schema.choice("modular8", "modular8", "modular4", "linear8", "dynamic8", "float16", "float32")
     pull_codec: str = schema.choice("linear8", "linear8", "dynamic8", "float16", "float32")
     slices: int = schema.whole(4, 1, 65_535, "slices")
+    slice_length: int = schema.whole(0, 0, limits.SLICE_VALUES_MAX, "values (0: what gives so many equal slices)")
     exchange_interval_s: float = schema.number(1.0, 1e-6, 1e6, "seconds")
     view_size: int = schema.whole(8, 1, 64, "links")
     token_capacity: int = schema.whole(10, 1, 10_000, "tokens")

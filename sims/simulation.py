@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import shlex
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +43,7 @@ def simulate(
     progress: Progress | None = None,
     pause: Callable[[], bool] | None = None,
     snapshot_every_s: float = SNAPSHOT_EVERY_S,
+    replay_folder: Path | None = None,
 ) -> Result:
     """Run a scenario (one, the name of a default, or a TOML file) to its end and return what it gave.
 
@@ -48,7 +51,8 @@ def simulate(
     ``parameter_count`` and ``learning_rate`` where it takes them. With ``out``, tables go into that folder, and a snapshot every
     ``snapshot_every_s`` seconds of real time, from which ``resume`` goes on. ``pause`` is asked now and then whether to stop
     early: the result is then not complete, and the snapshot stays. Raises SettingsError and DataError where the scenario cannot
-    be run, InvariantBroken where the mesh does what must never happen.
+    be run, InvariantBroken where the mesh does what must never happen. Whatever breaks a run that has begun has a note with the
+    command that replays it, from a file of the whole scenario in ``replay_folder`` (``out`` unless given, else a temporary one).
     """
     if not isinstance(scenario, Scenario):
         scenario = Scenario.load(scenario)
@@ -62,7 +66,12 @@ def simulate(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    _run(world, saved, progress, pause, snapshot_every_s)
+    try:
+        _run(world, saved, progress, pause, snapshot_every_s)
+    except Exception as problem:
+        own_rule = "" if rule is None else f" with the averaging rule {getattr(rule, '__name__', rule)}"
+        problem.add_note(f"replay it{own_rule}: {replay_command(scenario, replay_folder or folder)}")
+        raise
     if saved is not None and not world.finished:
         # Before anything is measured: that draws from the world's chances.
         snapshot.save(world, saved)
@@ -72,6 +81,20 @@ def simulate(
         if result.complete:
             saved.unlink(missing_ok=True)
     return result
+
+
+def replay_command(scenario: Scenario, folder: Path | None) -> str:
+    """Write the scenario, every setting in it, as replay-NAME-SEED.toml into the folder; return the command that runs it again.
+
+    Without a folder a new temporary one is made.
+    """
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="meshlearn-replay-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = "".join(letter if letter.isalnum() else "-" for letter in scenario.name)
+    path = (folder / f"replay-{stem}-{scenario.seed}.toml").resolve()
+    path.write_text(scenario.to_toml(), encoding="utf-8")
+    return shlex.join(["meshlearn", "simulate", str(path), "--seed", str(scenario.seed), "--out", str(path.with_suffix(""))])
 
 
 def _run(

@@ -1,6 +1,6 @@
 """Random worlds, one after the other, with every checker on: `python -m sims.soak --worlds 2000`.
 
-A world that breaks an invariant is printed as the scenario and the command that replay it.
+A world that breaks an invariant is printed with the command that replays it; its scenario is written under `--out`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -92,13 +93,16 @@ def _class(chance: Stream, share: float) -> dict[str, Any]:
     return entry
 
 
-def soak(seed: int) -> tuple[int, int, str]:
-    """Run the world of a seed; return the seed, its events, and what went wrong, empty where nothing did."""
+def soak(seed: int, out: Path | None = None) -> tuple[int, int, str]:
+    """Run the world of a seed; return the seed, its events, and what went wrong, empty where nothing did.
+
+    The scenario of a world that went wrong is written into `out`, or into a temporary folder.
+    """
     scenario = random_scenario(seed)
     try:
-        result = simulate(scenario)
+        result = simulate(scenario, replay_folder=out)
     except Exception as problem:
-        return seed, 0, f"{type(problem).__name__}: {problem} {' '.join(getattr(problem, '__notes__', []))}"
+        return seed, 0, f"{type(problem).__name__}: {problem} {'; '.join(getattr(problem, '__notes__', []))}"
     return seed, result.events, ""
 
 
@@ -108,17 +112,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--worlds", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1, help="the first world's seed")
     parser.add_argument("--processes", type=int, default=None)
+    parser.add_argument("--out", type=Path, help="where the scenario of a broken world goes; a temporary folder unless given")
     given = parser.parse_args(arguments)
     began, events = time.perf_counter(), 0
     with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
         for count, (seed, here, problem) in enumerate(
-            pool.map(soak, range(given.seed, given.seed + given.worlds), chunksize=8), 1
+            pool.map(partial(soak, out=given.out), range(given.seed, given.seed + given.worlds), chunksize=8), 1
         ):
             events += here
             if problem:
-                path = Path(f"soak-{seed}.toml")
-                path.write_text(random_scenario(seed).to_toml(), encoding="utf-8")
-                sys.stdout.write(f"world {seed}: {problem}\nreplay: meshlearn simulate {path} --seed {seed}\n")
+                sys.stdout.write(f"world {seed}: {problem}\n")
                 pool.shutdown(cancel_futures=True)
                 return 1
             if not count % 100:

@@ -54,10 +54,11 @@ def make_task(scenario: Scenario, seeds: Seeds) -> Task:
     if inputs.dtype == np.uint8:
         inputs = inputs.astype(np.float32)
         np.divide(inputs, train.scale, out=inputs)
-    seed = seeds.child("data").integer()
+    given = run.seed >= 0
+    seed = run.seed if given else seeds.child("data").integer()
     return Task(
         spec,
-        initial_vector(spec, seeds.child("initial").integer()),
+        initial_vector(spec, run.seed if given else seeds.child("initial").integer()),
         train,
         test,
         np.ascontiguousarray(inputs, np.float32),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from meshlearn.errors import MeshlearnError, SettingsError
+from meshlearn.errors import SettingsError
 from meshlearn.learning.engine_numpy import NumpyEngine
 from sims.clock import Clock, Op
 from sims.network import BITS_A_BYTE, Network
@@ -101,21 +101,13 @@ class World(ABC):
                 done += 1
                 if not done & 255 and pause is not None and pause():
                     return False
-        except MeshlearnError as problem:
-            problem.add_note(f"at {clock.now:.9g} s of virtual time; replay it with: {self.replay_command()}")
+        except Exception as problem:
+            problem.add_note(f"at {clock.now:.9g} s of virtual time, seed {self.scenario.seed}")
             raise
         clock.now = end
         if end >= self.scenario.duration_s:
             self.finished = True
         return True
-
-    def replay_command(self) -> str:
-        """Return the command that runs into the same moment again."""
-        scenario = self.scenario
-        return (
-            f"meshlearn simulate {scenario.name} --seed {scenario.seed} --peers {scenario.peers} "
-            f"--duration {scenario.duration_s:g} --method {scenario.run.method}"
-        )
 
     # -- machines -----------------------------------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ def memory(peers: int) -> float:
     return _memory_bytes() / 1e6
 
 
-def consensus(peers: int) -> tuple[float, float]:
+def consensus(peers: int, events: int) -> tuple[float, float]:
     """Microseconds an event, and megabytes, of so many real peers on a random 3-regular graph that average 16 values."""
     plain = {
         "peers": peers,
@@ -112,7 +112,7 @@ def consensus(peers: int) -> tuple[float, float]:
     }
     world = _running(Scenario.from_plain(plain), 15.0)
     before, begun = world.trace.events, time.process_time()
-    world.run(events=200_000)
+    world.run(events=events)
     return (time.process_time() - begun) / (world.trace.events - before) * 1e6, _memory_bytes() / 1e6
 
 
@@ -131,7 +131,7 @@ def _apart(call: Callable[..., Any], *arguments: Any) -> Any:
 
 def run(short: bool) -> list[Figure]:
     """Measure; the short form has smaller worlds."""
-    until_s = 10.0 if short else 35.0
+    until_s = 7.0 if short else 35.0
     aim = "100 peers, softmax 64-10 on digits; aim"
     figures = [
         Figure("training, an exchange every 10 steps", _apart(training, 1.0, False, until_s), "steps/s", 25_000, "higher", aim),
@@ -144,13 +144,13 @@ def run(short: bool) -> list[Figure]:
             "higher",
             "gossipy (2024), one model sent a step, measured on such a machine",
         ),
-        Figure("frames through the network", _apart(network, 50_000 if short else 300_000), "events/s", 300_000, "higher", "aim"),
+        Figure("frames through the network", _apart(network, 20_000 if short else 300_000), "events/s", 300_000, "higher", "aim"),
     ]
-    peers = 1_000 if short else 10_000
+    peers = 300 if short else 10_000
     figures.append(Figure(f"memory of {peers:,} peers of 650 parameters", _apart(memory, peers), "MB", 300, "lower", "aim"))
     costs = []
-    for peers in (1_000, 3_000) if short else (1_000, 10_000, 100_000):
-        cost, used = _apart(consensus, peers)
+    for peers in (100, 300) if short else (1_000, 10_000, 100_000):
+        cost, used = _apart(consensus, peers, 10_000 if short else 200_000)
         costs.append(cost)
         figures.append(Figure(f"consensus of {peers:,} peers, an event", cost, "us", None, "lower", "CPU"))
         figures.append(Figure(f"consensus of {peers:,} peers, memory", used, "MB", 1_500, "lower", "aim"))

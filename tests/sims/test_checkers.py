@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
+from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from meshlearn.protocol.actions import Averaged
+from sims import Scenario, cli, simulate
 from sims.checkers import Checker, InvariantBroken
-from sims.mesh import MeshWorld
+from sims.simulation import replay_command
+from sims.soak import random_scenario, soak
 from tests.sims.worlds import ran, small
 
 WORLD = ran(small(duration_s=10.0))
@@ -91,13 +97,38 @@ def test_what_a_link_holds_back_is_bounded():
         checker.buffers(node, number)
 
 
-def test_a_broken_invariant_stops_the_run_and_tells_how_to_replay_it(monkeypatch: pytest.MonkeyPatch):
-    def broken(self: Checker, node: object) -> None:
-        raise InvariantBroken("a test says so")
+def always_broken(self: Checker, node: object) -> None:
+    raise InvariantBroken("a test says so")
 
-    monkeypatch.setattr(Checker, "links", broken)
-    world = MeshWorld(small(seed=5))
-    world.start()
+
+def test_a_broken_invariant_stops_the_run_and_its_command_replays_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Checker, "links", always_broken)
+    app, runner = typer.Typer(), CliRunner()
+    app.command()(cli.simulate)
     with pytest.raises(InvariantBroken) as caught:
-        world.run()
-    assert "meshlearn simulate small --seed 5 --peers 6" in caught.value.__notes__[0]
+        simulate(small(seed=5, **{"run.codec": "float32"}), tmp_path)
+    when, how = caught.value.__notes__
+    assert when.endswith("s of virtual time, seed 5")
+    words = shlex.split(how.removeprefix("replay it: "))
+    assert words[:2] == ["meshlearn", "simulate"]
+    again = runner.invoke(app, words[2:])
+    assert isinstance(again.exception, InvariantBroken)
+    assert again.exception.__notes__[0] == when
+    assert {path.name for path in tmp_path.iterdir()} == {"replay-small-5.toml", "replay-small-5"}
+
+
+def test_a_replay_has_every_change_and_leaves_the_current_directory_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    scenario = random_scenario(17).changed(**{"run.codec": "float32", "latency.round_trip_ms": 1 / 3, "duration_s": 5.0})
+    path = shlex.split(replay_command(scenario, None))[2]
+    assert list(tmp_path.iterdir()) == []
+    assert Scenario.load(path) == scenario
+    assert simulate(Scenario.load(path)).trace_hash == simulate(scenario).trace_hash
+
+
+def test_a_soak_writes_a_broken_world_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Checker, "links", always_broken)
+    seed, events, problem = soak(1, tmp_path)
+    assert (seed, events) == (1, 0)
+    assert f"meshlearn simulate {tmp_path / 'replay-soak-1-1.toml'} --seed 1" in problem
+    assert Scenario.load(tmp_path / "replay-soak-1-1.toml") == random_scenario(1)

@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from meshlearn.learning.partition import partition
+from meshlearn.learning.spec import initial_vector
 from sims import Scenario, simulate
 from sims.soak import random_scenario, soak
 from tests.sims.worlds import Timid, consensus, ran, small
@@ -142,3 +144,19 @@ def test_a_scenario_by_name_runs_from_python(tmp_path):
     names = {path.name for path in tmp_path.iterdir()}
     assert {"summary.json", "scenario.toml", "series.csv", "series.parquet", "peers.csv", "peers.parquet"} <= names
     assert simulate(tmp_path / "scenario.toml").trace_hash == result.trace_hash
+
+
+def test_a_simulated_run_can_begin_and_be_cut_as_a_live_one_is():
+    world = ran(small(duration_s=5.0, **{"run.seed": 3, "run.slice_length": 30, "seed": 8}))
+    other = ran(small(duration_s=5.0, **{"run.seed": 3, "run.slice_length": 30, "seed": 9}))
+    spec, train = world.task.spec, world.task.train
+    assert spec is not None
+    assert train is not None
+    np.testing.assert_array_equal(world.task.initial, initial_vector(spec, 3))
+    for held, same, divided in zip(world.task.holdings, other.task.holdings, partition(train.labels, 6, "even", 3), strict=True):
+        np.testing.assert_array_equal(held, divided)
+        np.testing.assert_array_equal(same, divided)
+    assert world.trace.hexdigest() != other.trace.hexdigest()
+    peer = world.nodes[0].peer
+    assert peer is not None
+    assert [peer.replica.bounds(index) for index in range(peer.replica.slice_count)] == [(0, 30), (30, 60), (60, 68)]
