@@ -54,7 +54,7 @@ class AveragingRule(ABC):
         return difference
 
     def averaged(self, start: int, stop: int, change: Floats, steps: int) -> None:  # noqa: B027 - most rules do not need it
-        """Hear that `change` has been added to the vector from `start` to `stop`, `steps` own gradient steps after the last time."""
+        """Hear that `change` was added to the vector from `start` to `stop`, `steps` own gradient steps after the last one."""
 
     @property
     def correction(self) -> Floats | None:
