@@ -100,6 +100,7 @@ def summarise(results: Results) -> str:
     attempts = total["exchanges_begun"] or 1
     late_max = max((status.get("loop_late_ms_max", 0.0) for status in statuses), default=0.0)
     late_p99 = max((status.get("loop_late_ms_p99", 0.0) for status in statuses), default=0.0)
+    blocked_max = max((status.get("loop_blocked_ms_max", 0.0) for status in statuses), default=0.0)
     lines = [
         f"{run.title}: run {run.id}",
         f"  {results.reason}",
@@ -112,7 +113,8 @@ def summarise(results: Results) -> str:
         f"  traffic        {short_bytes(total['bytes_out'])} sent, {short_bytes(total['bytes_in'])} received by "
         f"{len(statuses)} peers",
         f"                 ({run.spec.parameter_count:,} parameters, {run.settings.codec})",
-        f"  event loops    late by {late_p99:.1f} ms at most 99 times of 100, by {late_max:.1f} ms at worst",
+        f"  event loops    blocked for {blocked_max:.1f} ms at most while training; timers late by up to",
+        f"                 {late_p99:.1f} ms 99 times of 100, {late_max:.1f} ms at worst (others had the cores)",
         "",
         f"  {directory}/",
         "    model.safetensors, history.csv, curves.png, run.closure.zip, summary.txt",

@@ -437,6 +437,7 @@ class Node:
             "signaling": self.signaling.state,
             "loop_late_ms_p99": round(self.monitor.percentile_ms(0.99), 2),
             "loop_late_ms_max": round(self.monitor.max_ms, 2),
+            "loop_blocked_ms_max": round(self.monitor.own_max_ms, 2),
             **asdict(peer.counters),
         }
 

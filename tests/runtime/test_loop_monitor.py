@@ -23,6 +23,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.now_s = 100.0
+        self.worked_s = 5.0
         self.due: tuple[float, Callable[[], None], Handle] | None = None
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Handle:
@@ -30,16 +31,17 @@ class Loop:
         self.due = (self.now_s + delay_s, callback, handle)
         return handle
 
-    def fire(self, late_ms: float = 0.0) -> None:
+    def fire(self, late_ms: float = 0.0, worked_ms: float = 0.0) -> None:
         assert self.due is not None
         due_s, callback, handle = self.due
         assert not handle.cancelled
         self.now_s = due_s + late_ms / 1000.0
+        self.worked_s += worked_ms / 1000.0
         callback()
 
 
 def monitor_of(loop: Any) -> LoopMonitor:
-    return LoopMonitor(loop, clock=lambda: loop.now_s)
+    return LoopMonitor(loop, clock=lambda: loop.now_s, processor_clock=lambda: loop.worked_s)
 
 
 def test_before_the_first_timer_there_is_nothing_to_tell():
@@ -103,3 +105,16 @@ def test_each_delay_is_measured_from_its_own_timer():
     assert loop.due[0] == pytest.approx(loop.now_s + INTERVAL_S)
     loop.fire(0.0)
     assert monitor.percentile_ms(0.5) < 1.0
+
+
+def test_a_delay_is_ours_no_longer_than_we_were_at_work():
+    loop = Loop()
+    monitor = monitor_of(loop)
+    monitor.start()
+    loop.fire(200.0, worked_ms=5.0)  # others had the processor
+    assert monitor.own_max_ms == pytest.approx(5.0)
+    loop.fire(30.0, worked_ms=40.0)  # two of our threads at once
+    assert monitor.own_max_ms == pytest.approx(30.0)
+    loop.fire(1.0, worked_ms=11.0)
+    assert monitor.own_max_ms == pytest.approx(30.0)
+    assert monitor.max_ms == pytest.approx(200.0)
