@@ -80,7 +80,7 @@ def exchange(values, one, other):
     values[other] += to_second
 
 
-def factor_per_cycle(cycle, peers=10_000, meshes=20, cycles=4):
+def factor_per_cycle(cycle, peers=10_000, meshes=20, cycles=4, drift=2.0**-20):
     """The factor by which a cycle multiplies the variance between peers, over many meshes and some cycles."""
     random = np.random.default_rng(12)
     values = random.standard_normal((peers, meshes)).astype(np.float32)
@@ -89,7 +89,7 @@ def factor_per_cycle(cycle, peers=10_000, meshes=20, cycles=4):
     for _ in range(cycles):
         cycle(values, random)
     # A float32 ulp of values around 1 is 2^-24, and each exchange adds two roundings.
-    assert np.abs(values.astype(np.float64).mean(axis=0) - mean).max() < 2.0**-20
+    assert np.abs(values.astype(np.float64).mean(axis=0) - mean).max() < drift
     return (values.astype(np.float64).var(axis=0).sum() / before) ** (1 / cycles)
 
 
@@ -138,6 +138,21 @@ def test_lost_exchanges_slow_it_down_to_e_to_the_p_minus_one(lost):
                 random_pair(values, random)
 
     assert factor_per_cycle(cycle) == pytest.approx(math.exp(lost - 1), rel=0.02)
+
+
+@pytest.mark.parametrize("lost", [0.25, 0.5])
+def test_a_lost_answer_still_moves_one_side(lost):
+    """The side that answered has moved: x and y become x and (x + y) / 2, which takes half of what both sides take."""
+
+    def cycle(values, random):
+        for _ in range(len(values)):
+            one, other = random.choice(len(values), 2, replace=False)
+            if random.random() >= lost:
+                exchange(values, one, other)
+            else:
+                values[one] += RULE.change(Contribution(values[one], 0), Contribution(values[other], 0))
+
+    assert factor_per_cycle(cycle, drift=0.05) == pytest.approx(math.exp(lost / 2 - 1), rel=0.02)
 
 
 def test_one_random_pair_of_a_complete_graph_leaves_one_minus_one_over_n_minus_one():
