@@ -59,8 +59,13 @@ def dither_offset(exchange_id: int, lane: int) -> int:
 
     Lane 2 * attempt is the request's, lane 2 * attempt + 1 the reply's.
     """
-    low, high = exchange_id & 0xFFFF_FFFF, (exchange_id >> 32) & 0xFFFF_FFFF
-    return mix32(mix32(low ^ mix32(high)) + lane) >> 20
+    return mix32(_mixed_id(exchange_id) + lane) >> 20
+
+
+# A request and its answer, one after the other.
+@functools.lru_cache(maxsize=16)
+def _mixed_id(exchange_id: int) -> int:
+    return mix32((exchange_id & 0xFFFF_FFFF) ^ mix32((exchange_id >> 32) & 0xFFFF_FFFF))
 
 
 def block_count(values: int, block: int = BLOCK) -> int:
