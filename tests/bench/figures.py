@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ def print_figures(title: str, figures: Sequence[Figure], console: Console | None
         limit = "" if figure.limit is None else f"{sign} {format_value(figure.limit, figure.unit)}"
         verdict = {None: "", True: "[green]kept[/]", False: "[red]missed[/]"}[figure.kept]
         table.add_row(figure.name, format_value(figure.value, figure.unit), limit, verdict, figure.against)
-    (console or Console()).print(table)
+    # A file or a pipe has room for a whole line.
+    (console or Console(width=None if sys.stdout.isatty() else 160)).print(table)
 
 
 def format_value(value: float, unit: str) -> str:
