@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
 from typing import Final
 
@@ -14,16 +13,6 @@ def reachable_url(host: str, port: int) -> str:
     """Return the URL of a server that listens on `host`, as other machines of the network reach it."""
     name = lan_address() if host in WILDCARDS else host
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the host."""
-    if host in WILDCARDS:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def lan_address() -> str:

@@ -113,8 +113,8 @@ def summarise(results: Results) -> str:
         f"  traffic        {short_bytes(total['bytes_out'])} sent, {short_bytes(total['bytes_in'])} received by "
         f"{len(statuses)} peers",
         f"                 ({run.spec.parameter_count:,} parameters, {run.settings.codec})",
-        f"  event loops    blocked for {blocked_max:.1f} ms at most while training; timers late by up to",
-        f"                 {late_p99:.1f} ms 99 times of 100, {late_max:.1f} ms at worst (others had the cores)",
+        f"  event loops    never blocked by training for more than {blocked_max:.1f} ms",
+        f"                 (late by {late_p99:.1f} ms 99 times of 100, {late_max:.1f} ms at worst, all causes)",
         "",
         f"  {directory}/",
         "    model.safetensors, history.csv, curves.png, run.closure.zip, summary.txt",

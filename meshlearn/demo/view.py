@@ -14,6 +14,8 @@ from rich.text import Text
 from meshlearn.cli.output import short_bytes
 
 SPARKS: Final = "▁▂▃▄▅▆▇█"
+# Headings for a narrow terminal.
+SHORT: Final = {"samples/s": "rate", "accepted": "acc.", "retried": "retr.", "refused": "ref."}
 # Lines of the screen that are no peers: title, headings, the run's panel, the note.
 OTHER_LINES: Final = 13
 
@@ -44,7 +46,7 @@ def peers_table(rows: list[Row], width: int, height: int) -> RenderableType:
     table.add_column("peer", no_wrap=True)
     columns = _columns(width)
     for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(SHORT.get(heading, heading) if width < 72 else heading, justify="right", no_wrap=True)
     shown = rows if len(rows) <= height - OTHER_LINES else rows[: max(1, height - OTHER_LINES - 1)]
     for row in shown:
         cells = _cells(row)

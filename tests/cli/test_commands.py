@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from meshlearn.cli.addresses import is_loopback, lan_address, reachable_url
+from meshlearn.cli.addresses import lan_address, reachable_url
 from meshlearn.cli.main import _disk_sentence
 from meshlearn.cli.output import qr_code, short_bytes
 from meshlearn.learning import fetch
@@ -122,22 +122,6 @@ def test_data_fetch_brings_mnist_which_new_takes(meshlearn, tmp_path, mirror):
     assert (fields["train"], fields["test"], fields["input_shape"]) == (50, 20, [28, 28, 1])
     made = meshlearn("new", "--json", "--state", tmp_path / "state", "--data", folder, "--peers", "2")
     assert made.code == 0
-
-
-@pytest.mark.parametrize(
-    ("host", "alone"),
-    [
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("", False),
-        ("10.0.0.2", False),
-    ],
-)
-def test_which_hosts_only_this_machine_reaches(host, alone):
-    assert is_loopback(host) is alone
 
 
 def test_the_url_to_tell_others():
