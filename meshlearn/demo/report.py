@@ -107,9 +107,9 @@ def summarise(results: Results) -> str:
         "",
         *_accuracy_lines(results),
         f"  training       {total['steps']:,} steps, {total['samples']:,} samples; {results.seconds:.0f} s with starting",
-        f"  exchanges      {total['exchanges_begun']:,} begun, {total['exchanges_accepted']:,} slices averaged, "
-        f"{total['exchanges_retried']:,} retried",
-        f"                 ({100 * total['exchanges_retried'] / attempts:.1f} %), {total['exchanges_refused']:,} refused",
+        f"  exchanges      {total['exchanges_begun']:,} begun, {total['exchanges_accepted']:,} slices averaged,",
+        f"                 {total['exchanges_retried']:,} retried ({100 * total['exchanges_retried'] / attempts:.1f} %), "
+        f"{total['exchanges_refused']:,} refused",
         f"  traffic        {short_bytes(total['bytes_out'])} sent, {short_bytes(total['bytes_in'])} received by "
         f"{len(statuses)} peers",
         f"                 ({run.spec.parameter_count:,} parameters, {run.settings.codec})",
