@@ -114,7 +114,7 @@ def summarise(results: Results) -> str:
         f"{len(statuses)} peers",
         f"                 ({run.spec.parameter_count:,} parameters, {run.settings.codec})",
         f"  event loops    never blocked by training for more than {blocked_max:.1f} ms",
-        f"                 (late by {late_p99:.1f} ms 99 times of 100, {late_max:.1f} ms at worst, all causes)",
+        f"                 (late by {late_p99:.1f} ms 99 times of 100, {late_max:.1f} ms at worst)",
         "",
         f"  {directory}/",
         "    model.safetensors, history.csv, curves.png, run.closure.zip, summary.txt",
