@@ -18,10 +18,10 @@ def command(
     step_limit: Annotated[int, typer.Option(min=1, help="Steps of a peer at which it ends otherwise.", metavar="N")] = 1_500,
     steps_per_second: Annotated[
         float, typer.Option(min=0, help="Pace of each peer, so that it can be watched; 0 for no limit.", metavar="RATE")
-    ] = 50,
+    ] = 30,
     exchange_interval: Annotated[
         float, typer.Option(help="Mean seconds between two exchanges that a peer begins.", metavar="SECONDS")
-    ] = 0.08,
+    ] = 0.13,
     skew: Annotated[
         str, typer.Option(help='How the data is divided: "even", "dirichlet:0.5" or "classes:2".', metavar="HOW")
     ] = "even",

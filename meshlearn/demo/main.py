@@ -38,8 +38,8 @@ class DemoOptions:
     data: str = "digits"
     goal: float | None = 0.94
     step_limit: int = 1_500
-    steps_per_second: float | None = 50.0
-    exchange_interval_s: float = 0.08
+    steps_per_second: float | None = 30.0
+    exchange_interval_s: float = 0.13
     port: int = 0
     host: str = "127.0.0.1"
     out: Path = Path("runs")

@@ -154,7 +154,7 @@ async def open_session(
         if kind is PeerKind.TRACKER:
             test = await load_shards(signaling, run, [run.data.test], options.cache_dir)
             engine = make_engine(options.engine, run.spec, EVALUATION_BATCH, run.data.scale)
-            tracker = Tracker(run, replica, lock, engine, test, on_evaluation)
+            tracker = Tracker(run, replica, lock, engine, test, on_evaluation, since_s=await signaling.fetch_time_s())
         else:
             dataset = await _training_data(signaling, run, identity.peer_id, options)
             batch_size = run.settings.batch_size

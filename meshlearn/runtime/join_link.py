@@ -24,6 +24,11 @@ INITIAL_BYTES_MAX: Final = 1 << 30
 # Inflated shards have a limit of their own; a compressed one beyond this is none that was ever packed.
 SHARD_BYTES_MAX: Final = 256 << 20
 
+# One evaluation is about 150 characters.
+HISTORY_POINT_BYTES_MAX: Final = 4_096
+# Ten years.
+TIME_S_MAX: Final = 3.2e8
+
 _CHUNK_BYTES: Final = 1 << 18
 # A server that sends nothing for this long is dead; how long a whole file takes depends on its size.
 _SILENCE_S: Final = 30.0
@@ -102,6 +107,17 @@ async def fetch_initial(http: aiohttp.ClientSession, link: JoinLink, sha256: str
 async def fetch_shard(http: aiohttp.ClientSession, link: JoinLink, sha256: str, size: int) -> bytes:
     """Return the packed shard of `size` bytes with this SHA-256; raises MeshError."""
     return await _fetch_exactly(http, link, f"shards/{sha256}", "a shard of the data", sha256, size, SHARD_BYTES_MAX)
+
+
+async def fetch_time_s(http: aiohttp.ClientSession, link: JoinLink) -> float:
+    """Return the time of the last evaluation in the run's public history, in seconds; 0 where there is none. Raises MeshError."""
+    path = f"api/runs/{link.run}/history?points=1"
+    content = await _fetch(http, link, path, "the run's history", HISTORY_POINT_BYTES_MAX)
+    try:
+        time_s = json.loads(content)[-1]["time_s"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return 0.0
+    return float(time_s) if isinstance(time_s, int | float) and 0 <= time_s < TIME_S_MAX else 0.0
 
 
 async def _fetch_exactly(

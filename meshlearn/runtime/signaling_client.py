@@ -24,7 +24,7 @@ import aiohttp
 from meshlearn.errors import MalformedMessage, MeshError
 from meshlearn.runtime import join_link
 from meshlearn.runtime.identity import Identity, decode_base64url
-from meshlearn.runtime.join_link import JoinLink, fetch_initial, fetch_manifest, fetch_shard, parse_join_link
+from meshlearn.runtime.join_link import JoinLink, fetch_initial, fetch_manifest, fetch_shard, fetch_time_s, parse_join_link
 from meshlearn.runtime.signaling_messages import MESSAGE_BYTES_MAX, NONCE_BYTES, decode_message, encode_message
 from meshlearn.wire.generator import Generator
 
@@ -35,6 +35,7 @@ __all__ = [
     "fetch_initial",
     "fetch_manifest",
     "fetch_shard",
+    "fetch_time_s",
     "parse_join_link",
 ]
 
@@ -210,6 +211,10 @@ class SignalingClient:
     async def fetch_manifest(self) -> bytes:
         """Return the bytes of the run's manifest; raises MeshError."""
         return await fetch_manifest(self._open_http(), self._link)
+
+    async def fetch_time_s(self) -> float:
+        """Return the time of the last evaluation in the run's public history, in seconds; raises MeshError."""
+        return await fetch_time_s(self._open_http(), self._link)
 
     async def fetch_initial(self, sha256: str, size: int) -> bytes:
         """Return the initial vector (safetensors), checked; raises MeshError."""

@@ -86,8 +86,13 @@ class Tracker:
         engine: Engine,
         test: Dataset,
         on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
+        *,
+        since_s: float = 0.0,
     ) -> None:
-        """Evaluate with `engine` on `test`; `replica`, shared with the core under `lock`, becomes the mean, for newcomers."""
+        """Evaluate with `engine` on `test`; `replica`, shared with the core under `lock`, becomes the mean, for newcomers.
+
+        Time goes on from `since_s`, where the run's history ends that another tracker has begun.
+        """
         self._run = run
         self._replica = replica
         self._lock = lock
@@ -96,6 +101,7 @@ class Tracker:
         self._on_evaluation = on_evaluation
         self._loop = asyncio.get_running_loop()
         self._worker = ThreadPoolExecutor(1, "meshlearn-evaluation")
+        self._since_s = since_s
         self._started_at: float | None = None
         self._models: dict[bytes, _Model] = {}
         self._peers: dict[str, _Seen] = {}
@@ -115,7 +121,7 @@ class Tracker:
         """Take the model of a peer."""
         now = self._loop.time()
         if self._started_at is None:
-            self._started_at = now
+            self._started_at = now - self._since_s
         self._models[action.peer] = _Model(action.displacement, action.age, now)
         if self._fresh_since is None:
             self._fresh_since = now

@@ -42,6 +42,11 @@ def test_an_unknown_link(meshlearn, tmp_path, monkeypatch, command, link, words)
     assert words in meshlearn(command, link).sentence
 
 
+def test_without_uvloop_it_is_the_same(meshlearn, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert "No server answers" in meshlearn("join", NOWHERE).sentence
+
+
 @pytest.mark.parametrize("command", ["join", "track"])
 def test_a_dead_server(meshlearn, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)

@@ -28,14 +28,15 @@ NAMES = {peer: encode_base64url(peer) for peer in (ALICE, BOB, CAROL)}
 class Desk:
     """A tracker with what it needs; made on a running loop."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, since_s: float = 0.0, **settings: Any) -> None:
         self.run = SmallRun(**settings).run
         self.initial = self.run.read_initial(SmallRun(**settings).initial)
         self.replica = Replica(self.initial, 16)
         self.test = make_data()[1]
         self.engine = make_engine("numpy", self.run.spec, 64, self.test.scale)
         self.heard: list[Evaluation] = []
-        self.tracker = Tracker(self.run, self.replica, threading.Lock(), self.engine, self.test, self.heard.append)
+        parts = (self.run, self.replica, threading.Lock(), self.engine, self.test, self.heard.append)
+        self.tracker = Tracker(*parts, since_s=since_s)
 
     def pulled(self, peer: bytes, displacement: float, age: int = 10) -> None:
         self.tracker.heard(ModelPulled(peer, np.full(len(self.initial), displacement, np.float32), age))
@@ -68,6 +69,18 @@ def test_the_mean_model_is_evaluated_and_becomes_the_trackers_own():
         for peer, displacement in ((ALICE, 0.1), (BOB, 0.3)):
             own = desk.engine.evaluate(desk.initial + np.float32(displacement), desk.test).accuracy
             assert desk.tracker.accuracies[NAMES[peer]] == own
+
+    run_virtual(story())
+
+
+def test_the_history_of_an_earlier_tracker_is_continued():
+    async def story() -> None:
+        desk = Desk(since_s=100.0)
+        desk.pulled(ALICE, 0.1)
+        await asyncio.sleep(2)
+        evaluation = await desk.tracker.evaluate()
+        assert evaluation is not None
+        assert evaluation.time_s == pytest.approx(102.0)
 
     run_virtual(story())
 
