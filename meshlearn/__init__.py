@@ -4,7 +4,7 @@ The public names of the package, each loaded when it is first used: importing me
 
 ::
 
-    session = await meshlearn.open_session("http://192.168.1.5:8765/r/k3v9x2abcd#...")
+    session = await meshlearn.open_session("http://192.168.1.5:8765/r/k3v7x2abcd#...")
     async with session:
         print(await session.node.wait())
 

@@ -20,6 +20,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from meshlearn.demo import view
+from meshlearn.demo.main import DemoOptions
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "demo.svg"
 WIDTH = 104
@@ -38,7 +39,8 @@ def main() -> None:
     accuracy = history[-1]["peer_accuracy"]
     rows = [view.Row(peer["name"], "", peer, None, accuracy.get(peer["peer"])) for peer in living[-1]]
     steps = min(status["steps"] for status in summary["peers"])
-    panel = view.run_panel(history, 0.95, 2_000, steps, summary["seconds"], WIDTH)
+    options = DemoOptions()
+    panel = view.run_panel(history, options.goal, options.step_limit, steps, summary["seconds"], WIDTH)
     note = Text(f"join with  meshlearn join '{link}'", style="dim", no_wrap=True, overflow="ellipsis")
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     title = f"meshlearn demo: Handwritten digits, run {summary['run']}"

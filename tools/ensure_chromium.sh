@@ -3,7 +3,7 @@
 set -eu
 venv=${1:?usage: ensure_chromium.sh VENV}
 
-for name in chromium chromium-browser google-chrome; do
+for name in chromium google-chrome; do
     command -v "$name" >/dev/null 2>&1 && exit 0
 done
 "$venv/bin/python" - <<'PYTHON' && exit 0

@@ -14,14 +14,14 @@ def command(
     data: Annotated[str, typer.Option(help='"digits" (packaged) or the path of a data set.', metavar="PATH")] = "digits",
     goal: Annotated[
         float, typer.Option(min=0, max=1, help="Test accuracy at which the demo ends; 0 for none.", metavar="SHARE")
-    ] = 0.94,
-    step_limit: Annotated[int, typer.Option(min=1, help="Steps of a peer at which it ends otherwise.", metavar="N")] = 1_500,
+    ] = 0.945,
+    step_limit: Annotated[int, typer.Option(min=1, help="Steps of a peer at which it ends otherwise.", metavar="N")] = 2_000,
     steps_per_second: Annotated[
         float, typer.Option(min=0, help="Pace of each peer, so that it can be watched; 0 for no limit.", metavar="RATE")
-    ] = 30,
+    ] = 100,
     exchange_interval: Annotated[
         float, typer.Option(help="Mean seconds between two exchanges that a peer begins.", metavar="SECONDS")
-    ] = 0.13,
+    ] = 0.05,
     skew: Annotated[
         str, typer.Option(help='How the data is divided: "even", "dirichlet:0.5" or "classes:2".', metavar="HOW")
     ] = "even",

@@ -41,7 +41,7 @@ def command(
 
     A peer that has reached the run's step limit trains no more, and goes on averaging until the run is over.
 
-    Example: `meshlearn join 'http://192.168.1.5:8765/r/k3v9x2abcd#Rm9v...'`
+    Example: `meshlearn join 'http://192.168.1.5:8765/r/k3v7x2abcd#Rm9v...'`
     """
     from meshlearn.cli.live import run_live
     from meshlearn.runtime.join import JoinOptions

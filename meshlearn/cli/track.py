@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Pull the peers' models, evaluate their mean on the test set, and keep checkpoints; ends with the run or at Ctrl-C.
 
-    Example: `meshlearn track 'http://127.0.0.1:8765/r/k3v9x2abcd#Rm9v...' --out my-run`
+    Example: `meshlearn track 'http://127.0.0.1:8765/r/k3v7x2abcd#Rm9v...' --out my-run`
     """
     from meshlearn.cli.live import run_live
     from meshlearn.runtime.join import JoinOptions
@@ -97,6 +97,8 @@ async def _track(link: str, options: JoinOptions, out: Path, as_json: bool) -> N
             print_json({**over, "unpublished": publisher.waiting})
         else:
             print_line(f"{reason} {_result(tracker, out)}")
+            if publisher.waiting:
+                print_line(f"The server was away: it does not have the last {publisher.waiting} evaluations, {out} has them.")
 
 
 async def _watch(session: Session, tracker: Tracker, publisher: Publisher, out: Path) -> str:

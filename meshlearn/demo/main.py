@@ -36,10 +36,10 @@ class DemoOptions:
 
     peers: int = 4
     data: str = "digits"
-    goal: float | None = 0.94
-    step_limit: int = 1_500
-    steps_per_second: float | None = 30.0
-    exchange_interval_s: float = 0.13
+    goal: float | None = 0.945
+    step_limit: int = 2_000
+    steps_per_second: float | None = 100.0
+    exchange_interval_s: float = 0.05
     port: int = 0
     host: str = "127.0.0.1"
     out: Path = Path("runs")

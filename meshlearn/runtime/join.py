@@ -75,12 +75,18 @@ class Session:
         try:
             await self.node.start()
         except BaseException:
-            await self.node.close()
+            await self.close()
             raise
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Say goodbye on every link and let go of everything; may be repeated, and called before the start."""
         await self.node.close()
+        if self.tracker is not None:
+            self.tracker.close()
 
 
 TRANSPORTS: Final = ("aiortc", "wrtc")

@@ -20,15 +20,14 @@ from meshlearn.protocol import actions, events
 from meshlearn.protocol.peer import Peer
 from meshlearn.runtime.channel import BUFFERED_BYTES_HIGH, Channel, ChannelClosed, Transport
 from meshlearn.runtime.compute import TrainingThread
-from meshlearn.runtime.identity import Identity, decode_base64url, encode_base64url, verify_fingerprints
+from meshlearn.runtime.identity import Identity, decode_base64url, encode_base64url
+from meshlearn.runtime.introductions import Introductions
 from meshlearn.runtime.loop_monitor import LoopMonitor
 from meshlearn.runtime.signaling_client import SignalingClient, State
 
 _log = logging.getLogger(__name__)
 
 REPORT_INTERVAL_S: Final = 1.0
-# Offers answered at the same time; each costs two sockets and about 5 ms.
-ANSWERS_MAX: Final = 32
 PEER_ID_BYTES: Final = 32
 
 
@@ -65,8 +64,8 @@ class Node:
         self.signaling = signaling
         self.training = training
         self._identity = identity
-        self._run_id = run_id
         self._transport = transport
+        self._introductions = Introductions(run_id, identity, transport, signaling.send, self._spawn, self._not_connected)
         self._lock = lock
         self._on_action = on_action
         self._on_message = on_message
@@ -75,7 +74,6 @@ class Node:
         self._numbers = 0
         self._congested: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answering = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._outcome: str | BaseException | None = None
@@ -220,7 +218,7 @@ class Node:
             case actions.Introduce():
                 self.signaling.send({"type": "sample", "count": action.count})
             case actions.Connect():
-                self._spawn(self._connect(action.peer))
+                self._introductions.connect(encode_base64url(action.peer))
             case actions.CloseLink():
                 self._congested.discard(action.link)
                 if channel := self._channels.pop(action.link, None):
@@ -309,7 +307,17 @@ class Node:
             self._handle(events.LinkClosed(number))
 
     def _connection_failed(self, remote: str, reason: str) -> None:
-        _log.info("no link to %s: %s", remote, reason)
+        """Hear of the transport that a connection did not open."""
+        self._not_connected(remote, MeshlearnError(reason))
+
+    def _not_connected(self, remote: str, error: Exception) -> None:
+        if isinstance(error, MeshError) and not self._numbers:
+            # No address at all, and never a link; a machine that has lost its network for a while keeps trying.
+            self.fail(error)
+        if isinstance(error, MeshlearnError):
+            _log.info("no link to %s: %s", remote, error)
+        else:
+            _log.warning("no link to %s: %r", remote, error, exc_info=_log.isEnabledFor(logging.DEBUG))
         self._handle(events.ConnectFailed(_peer_bytes(remote)))
 
     # -- signaling ------------------------------------------------------------------------------------------------------
@@ -322,46 +330,15 @@ class Node:
         """End with the sentence of the refusal: the server will not have this peer back."""
         await self.signaling.wait()
 
-    async def _connect(self, peer: bytes) -> None:
-        remote = encode_base64url(peer)
-        try:
-            session, sdp = await self._transport.offer(remote)
-        except MeshlearnError as error:
-            self._no_address(error)
-            self._connection_failed(remote, str(error))
-            return
-        self._say("offer", remote, session, sdp)
-
-    def _no_address(self, error: MeshlearnError) -> None:
-        """End where the machine has no network address at all; one that has lost it for a while keeps trying."""
-        if isinstance(error, MeshError) and not self._numbers:
-            self.fail(error)
-
-    def _say(self, kind: str, to: str, session: str, sdp: str) -> None:
-        signature = self._identity.sign_fingerprints(self._run_id, to, sdp)
-        self.signaling.send({"type": kind, "to": to, "session": session, "sdp": sdp, "signature": signature})
-
     def _signaled(self, message: dict[str, Any]) -> None:
+        if self._closed or self._introductions.hear(message):
+            return
         match message["type"]:
             case "welcome":
                 self._use_ice_servers(message["ice_servers"])
                 self._introduced(message["peers"])
             case "peers":
                 self._introduced(message["peers"])
-            case "offer":
-                if self._answering < ANSWERS_MAX:
-                    self._answering += 1
-                    self._spawn(self._answer(message))
-                else:
-                    self._decline(message["from"], message["session"], "too many offers at once")
-            case "answer":
-                self._spawn(self._accept(message))
-            case "candidate":
-                self._spawn(self._add_candidate(message))
-            case "decline" | "unreachable":
-                remote = message["from"] if message["type"] == "decline" else message["peer"]
-                self._transport.abandon(remote, message["session"])
-                self._handle(events.ConnectFailed(_peer_bytes(remote)))
             case "over":
                 self._heard(self._on_message, message)
                 self.end(message["reason"] or "The run is over.")
@@ -378,38 +355,6 @@ class Node:
         # Trackers come to the peers by themselves.
         named = (entry for entry in entries if entry["kind"] != "tracker" or not self.peer.config.trains)
         self._handle(events.Introduced(tuple(_peer_bytes(entry["peer"]) for entry in named)))
-
-    async def _answer(self, message: dict[str, Any]) -> None:
-        remote, session = message["from"], message["session"]
-        try:
-            verify_fingerprints(self._run_id, remote, self._identity.peer_id, message["sdp"], message["signature"])
-            sdp = await self._transport.accept_offer(remote, session, message["sdp"])
-        except MeshlearnError as error:
-            self._no_address(error)
-            self._decline(remote, session, str(error))
-        else:
-            self._say("answer", remote, session, sdp)
-        finally:
-            self._answering -= 1
-
-    def _decline(self, remote: str, session: str, why: str) -> None:
-        _log.info("the offer of %s was declined: %s", remote, why)
-        self.signaling.send({"type": "decline", "to": remote, "session": session})
-
-    async def _accept(self, message: dict[str, Any]) -> None:
-        remote = message["from"]
-        try:
-            verify_fingerprints(self._run_id, remote, self._identity.peer_id, message["sdp"], message["signature"])
-            await self._transport.accept_answer(remote, message["session"], message["sdp"])
-        except MeshlearnError as error:
-            self._transport.abandon(remote, message["session"])
-            self._connection_failed(remote, str(error))
-
-    async def _add_candidate(self, message: dict[str, Any]) -> None:
-        try:
-            await self._transport.add_candidate(message["from"], message["session"], message["candidate"])
-        except MeshlearnError as error:
-            _log.info("a candidate of %s was not used: %s", message["from"], error)
 
     # -- reports --------------------------------------------------------------------------------------------------------
 

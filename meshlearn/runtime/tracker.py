@@ -101,8 +101,8 @@ class Tracker:
         self._on_evaluation = on_evaluation
         self._loop = asyncio.get_running_loop()
         self._worker = ThreadPoolExecutor(1, "meshlearn-evaluation")
-        self._since_s = since_s
-        self._started_at: float | None = None
+        # From the tracker's own start: the peers may have trained for a while before the first model of theirs comes.
+        self._started_at = self._loop.time() - since_s
         self._models: dict[bytes, _Model] = {}
         self._peers: dict[str, _Seen] = {}
         self._gone = _Seen()
@@ -115,13 +115,15 @@ class Tracker:
         self.model_steps = 0
         """Gradient steps in the models of the last evaluation, by their ages: at least what the peers had made by then."""
 
+    def close(self) -> None:
+        """Let go of the thread; no evaluation can be asked for any more."""
+        self._worker.shutdown(wait=False)
+
     # -- what it is told ------------------------------------------------------------------------------------------------
 
     def heard(self, action: ModelPulled) -> None:
         """Take the model of a peer."""
         now = self._loop.time()
-        if self._started_at is None:
-            self._started_at = now - self._since_s
         self._models[action.peer] = _Model(action.displacement, action.age, now)
         if self._fresh_since is None:
             self._fresh_since = now
@@ -216,7 +218,7 @@ class Tracker:
         """
         now = self._loop.time()
         self._models = {peer: model for peer, model in self._models.items() if now - model.pulled_at <= FRESH_S}
-        if self._busy or self._fresh_since is None or not self._models or self._started_at is None:
+        if self._busy or self._fresh_since is None or not self._models:
             return None
         if wait and not self._expected <= self._models.keys() and now - self._fresh_since < COMPLETE_S:
             return None

@@ -88,7 +88,9 @@ def main() -> None:
     n = spec.parameter_count
     engine = NumpyEngine(spec, max(256, batch))
     optimiser = make_optimiser(OPTIMISER, n)
-    trainer = Trainer(engine, optimiser, train.subset(partition(train.labels, ranks, "even", seed)[rank]), batch, rank)
+    trainer = Trainer(
+        engine, optimiser, train.subset(partition(train.labels, ranks, "even", seed)[rank]), batch, 1_000 * seed + rank
+    )
     ring = Ring(rank, ranks, *connect(rank, ranks, port))
     gradient, change, flag = np.empty(n, np.float32), np.empty(n, np.float32), np.zeros(ranks, np.float32)
     seconds, accuracy = 0.0, 0.0

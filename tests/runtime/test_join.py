@@ -90,19 +90,20 @@ async def test_a_tracker_gets_the_test_set_and_keeps_the_initial_file(tmp_path):
 
 
 async def test_a_tracker_goes_on_where_the_history_of_the_one_before_it_ends(tmp_path):
+    loop = asyncio.get_running_loop()
     async with serving(tmp_path / "state") as served:
         async with await open_session(served.owner_link, PeerKind.TRACKER, options(tmp_path)) as first:
             assert first.tracker is not None
-            assert first.tracker._since_s == 0.0
+            assert first.tracker._started_at == pytest.approx(loop.time(), abs=30)
             numbers = {"steps": 1, "samples": 4, "accuracy": 0.5, "loss": 0.7, "disagreement": 0.0, "peers": 1, "bytes": 9}
             confirmed = asyncio.Event()
             first.node._on_message = lambda message: confirmed.set() if message["type"] == "evaluation" else None
-            first.node.signaling.send({"type": "evaluation", "time_s": 42.5, **numbers})
+            first.node.signaling.send({"type": "evaluation", "time_s": 4242.5, **numbers})
             await asyncio.wait_for(confirmed.wait(), 60)
         second = await open_session(served.owner_link, PeerKind.TRACKER, options(tmp_path))
         await second.node.close()
         assert second.tracker is not None
-        assert second.tracker._since_s == 42.5
+        assert second.tracker._started_at == pytest.approx(loop.time() - 4242.5, abs=30)
 
 
 async def test_the_end_of_the_run_ends_a_member_and_then_nobody_can_join(tmp_path):

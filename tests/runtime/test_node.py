@@ -12,8 +12,9 @@ import pytest
 from meshlearn.errors import MeshError, SettingsError
 from meshlearn.protocol import actions, events
 from meshlearn.runtime.aiortc_channel import AiortcTransport
+from meshlearn.runtime.introductions import ANSWERS_MAX
 from meshlearn.runtime.memory_channel import FaultPlan, MemoryChannel, MemoryTransport
-from meshlearn.runtime.node import ANSWERS_MAX, Node
+from meshlearn.runtime.node import Node
 from meshlearn.wire.messages import PeerKind, Reason
 from tests.runtime.hub import Mesh, SteadyTraining, until
 from tests.runtime.virtual import VirtualLoop, run_virtual
@@ -380,6 +381,31 @@ def test_a_server_that_does_not_answer_at_the_start_is_a_sentence():
                 await node.start()
 
     run_virtual(story())
+
+
+class _Broken(MemoryTransport):
+    async def offer(self, remote: str) -> tuple[str, str]:
+        raise OSError(24, "Too many open files")
+
+    async def accept_offer(self, remote: str, session: str, sdp: str) -> str:
+        raise KeyError("what a library raises for what a stranger sends")
+
+
+def test_a_library_that_raises_anything_costs_a_connection_and_no_more(caplog):
+    async def story() -> None:
+        async with Mesh() as mesh:
+            alice = mesh.node(target=1.0, transport=_Broken(mesh.network))
+            bob = mesh.node(target=2.0)
+            await alice.start()
+            await bob.start()
+            await until(lambda: alice.peer.ready and bob.peer.ready)
+            await asyncio.sleep(60)
+            assert links(alice) == links(bob) == 0
+            assert alice.peer.steps > 100
+
+    run_virtual(story())
+    assert "Too many open files" in caplog.text
+    assert "what a library raises" in caplog.text
 
 
 class _NoAddress(MemoryTransport):
