@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from meshlearn.errors import MeshlearnError
+from meshlearn.errors import MeshError, MeshlearnError
 from meshlearn.runtime.channel import Transport
 from meshlearn.runtime.identity import Identity, verify_fingerprints
 
@@ -24,7 +24,7 @@ class Introductions:
     """Makes and answers offers of one peer in one run.
 
     `send` takes a message for the server, `spawn` runs a coroutine beside the others, and `failed` hears (remote, error) of
-    every connection that did not come about, offered or answered; open channels come from the transport itself.
+    every connection that was offered and did not come about, and of every MeshError; channels come from the transport itself.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Introductions:
                     self._answering += 1
                     self._spawn(self._answer(message))
                 else:
-                    self._decline(message["from"], message["session"], "too many offers at once")
+                    self._decline(message["from"], message["session"], MeshlearnError("too many offers at once"))
             case "answer":
                 self._spawn(self._accept(message))
             case "candidate":
@@ -85,8 +85,7 @@ class Introductions:
             sdp = await self._transport.accept_offer(remote, session, message["sdp"])
             self._say("answer", remote, session, sdp)
         except Exception as error:
-            self._decline(remote, session, str(error))
-            self._failed(remote, error)
+            self._decline(remote, session, error)
         finally:
             self._answering -= 1
 
@@ -112,6 +111,10 @@ class Introductions:
         signature = self._identity.sign_fingerprints(self._run_id, to, sdp)
         self._send({"type": kind, "to": to, "session": session, "sdp": sdp, "signature": signature})
 
-    def _decline(self, remote: str, session: str, why: str) -> None:
-        _log.info("the offer of %s was declined: %s", remote, why)
+    def _decline(self, remote: str, session: str, why: Exception) -> None:
+        foreseen = isinstance(why, MeshlearnError)
+        _log.log(logging.INFO if foreseen else logging.WARNING, "the offer of %s was declined: %r", remote, why)
         self._send({"type": "decline", "to": remote, "session": session})
+        if isinstance(why, MeshError):
+            # Not the other side's fault: this machine has no address to answer with.
+            self._failed(remote, why)
