@@ -106,11 +106,13 @@ class Child:
         return self._process.returncode if self._process else None
 
     def complaint(self) -> str:
-        """Return the last line of standard error, for a person."""
+        """Return, for a person, the last line of standard error, or the signal that ended the process."""
         with contextlib.suppress(OSError):
             lines = self._log.read_text(errors="replace").strip().splitlines()
             if lines:
                 return lines[-1].removeprefix("meshlearn: ")
+        if self.exit_code is not None and self.exit_code < 0:
+            return f"it was ended by {signal.Signals(-self.exit_code).name}"
         return "it said nothing"
 
     def signal(self, number: signal.Signals) -> None:

@@ -78,7 +78,7 @@ def _cells(row: Row) -> dict[str, RenderableType]:
         "samples/s": state if row.state else f"{status.get('samples_per_second', 0):,.0f}",
         "loss": "-" if loss is None else f"{loss:.3f}",
         "accuracy": "-" if row.accuracy is None else f"{row.accuracy:.1%}",
-        "links": str(status.get("links", 0)),
+        "links": "0" if row.state == "ended" else str(status.get("links", 0)),
         "in": short_bytes(status.get("bytes_in", 0)),
         "out": short_bytes(status.get("bytes_out", 0)),
         "accepted": f"{status.get('exchanges_accepted', 0):,}",

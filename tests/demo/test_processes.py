@@ -71,6 +71,7 @@ async def test_waiting_has_a_limit(child):
     one.kill()
     await one.stop()
     assert one.exit_code == -signal.SIGKILL
+    assert one.complaint() == "it was ended by SIGKILL"
 
 
 async def test_a_child_that_says_nothing_has_no_complaint(child):
