@@ -80,6 +80,7 @@ async def test_a_child_that_says_nothing_has_no_complaint(child):
     await one.stop()
     assert one.complaint() == "it said nothing"
     await one.start()
+    assert await one.until(lambda: not one.running, WAIT_S)
     await one.stop()
     assert one.complaint() == "it said nothing"
 
