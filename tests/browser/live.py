@@ -89,6 +89,12 @@ class Tab:
         """Gradient steps of this tab."""
         return int(await self.page.get_attribute('[data-field="samples"]', "data-steps") or 0)
 
+    async def refused(self) -> int:
+        """Slices of others that this tab did not admit; fails where the page has not counted yet."""
+        count = await self.page.get_attribute('[data-field="outcomes"]', "data-refused")
+        assert count is not None, "the page has shown no counters yet"
+        return int(count)
+
     async def links(self) -> dict[str, str]:
         """Kind by the first characters of the id of each linked peer, read off the picture of the mesh."""
         titles = await self.page.eval_on_selector_all(".peer.linked title", "titles => titles.map(title => title.textContent)")

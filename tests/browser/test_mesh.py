@@ -137,7 +137,8 @@ async def test_a_hidden_tab_keeps_its_links_and_goes_on(tmp_path: Path) -> None:
         await session.send("Emulation.setCPUThrottlingRate", {"rate": 1})
         await tab.page.evaluate(HIDE, False)
         await goes_on(tab)
-        assert "refused" not in await tab.text("retried")
+        # A slow answer or a wrong decode is asked for again, which is no harm; that honest slices are turned away would be.
+        assert await tab.refused() == 0
 
 
 async def goes_on(tab: Tab) -> None:

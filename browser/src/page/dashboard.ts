@@ -202,8 +202,14 @@ export class Dashboard {
     field("samples").dataset.steps = String(counters.steps);
     setFigure(field("links"), counters.links, String(counters.links));
     setFigure(field("exchanges"), counters.exchangesAccepted, shortNumber(counters.exchangesAccepted));
-    const bad = counters.exchangesRetried + counters.exchangesRefused;
-    setText(field("retried"), bad === 0 ? "slices averaged" : `${shortNumber(bad)} retried or refused`);
+    const { exchangesRetried: retried, exchangesRefused: refused } = counters;
+    const aside = [
+      retried > 0 ? `${shortNumber(retried)} retried` : "",
+      refused > 0 ? `${shortNumber(refused)} refused` : "",
+    ];
+    setText(field("outcomes"), aside.filter(Boolean).join(", ") || "slices averaged");
+    field("outcomes").dataset.retried = String(retried);
+    field("outcomes").dataset.refused = String(refused);
     setFigure(field("bytes-in"), counters.bytesIn, bytes(counters.bytesIn));
     setFigure(field("bytes-out"), counters.bytesOut, bytes(counters.bytesOut));
     setText(field("rate-in"), bytesPerSecond(counters.bytesInPerSecond));
