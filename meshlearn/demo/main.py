@@ -155,7 +155,6 @@ class Demo:
             self._end(line.get("reason") or "The tracker ended.")
 
     async def _stop(self) -> None:
-        # The tracker first: it evaluates once more while the peers are still there.
         if self._tracker is not None:
             await self._tracker.stop()
         await asyncio.gather(*(child.stop() for child in (*self._peers, self._server) if child is not None))
@@ -213,15 +212,20 @@ class Demo:
         return points
 
     async def _over(self) -> bool:
-        """Wait a moment; return whether the run has ended, or a process that it needs."""
+        """Wait a moment; return whether the run has ended, or a process that it needs. Its last evaluation is there then."""
+        tracker = self._tracker
+        assert tracker is not None
         try:
             await asyncio.wait_for(self._ended.wait(), REFRESH_S)
         except TimeoutError:
-            pass
-        else:
-            return True
-        tracker = self._tracker
-        assert tracker is not None
+            await self._look_after_processes(tracker)
+        if not self._ended.is_set():
+            return False
+        # It evaluates once more while the peers are still there: a short run may have had no evaluation before.
+        await tracker.stop()
+        return True
+
+    async def _look_after_processes(self, tracker: Child) -> None:
         if not any(peer.running for peer in self._peers):
             # They end with the run, too, and then the tracker has a last word to write.
             if not await tracker.until(lambda: "over" in tracker.last, LAST_WORD_S):
@@ -230,7 +234,6 @@ class Demo:
             await tracker.drained()
             if "over" not in tracker.last:
                 self._fail(f"The tracker ended: {tracker.complaint()}")
-        return self._ended.is_set()
 
     def _fail(self, sentence: str) -> None:
         """End; where something was evaluated before, its results are kept."""

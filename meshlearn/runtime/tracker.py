@@ -28,6 +28,8 @@ from meshlearn.wire.quantise import Floats
 FRESH_S: Final = 12.0
 # How long an evaluation waits for the model of a peer that is there and has not been pulled yet.
 COMPLETE_S: Final = 3.0
+# How long the end at the step limit waits for the models that the peers have come to.
+LAST_MODELS_S: Final = 6.0
 # Peers that are counted one by one, the present ones and the departed: about 2 MB.
 SEEN_MAX: Final = 10_000
 # Points of the history; twelve hours of one a second, and then every second point goes.
@@ -109,6 +111,8 @@ class Tracker:
         self._expected: set[bytes] = set()
         self._busy = False
         self._fresh_since: float | None = None
+        self._oldest_evaluated = -math.inf
+        self._limit_since: float | None = None
         self.history: list[Evaluation] = []
         self.accuracies: dict[str, float] = {}
         """Test accuracy of each peer's own model at the last evaluation, by peer id."""
@@ -189,12 +193,19 @@ class Tracker:
         return min((seen.steps for seen in self._peers.values() if seen.present), default=0)
 
     def reason_to_end(self) -> str | None:
-        """Return why the run is over: its goal or its step limit is reached; None while it goes on."""
+        """Return why the run is over: its goal or its step limit is reached; None while it goes on.
+
+        At the step limit the peers stop training and stay: the run goes on until their last models have been evaluated.
+        """
         settings = self._run.settings
         if settings.goal_accuracy is not None and self.history and self.history[-1].accuracy >= settings.goal_accuracy:
             return f"The goal of {settings.goal_accuracy:.1%} on the test set is reached."
         if settings.step_limit is not None and self.steps_of_slowest >= settings.step_limit:
-            return f"The limit of {settings.step_limit:,} steps a peer is reached."
+            now = self._loop.time()
+            if self._limit_since is None:
+                self._limit_since = now
+            if self._oldest_evaluated >= self._limit_since or now - self._limit_since >= LAST_MODELS_S:
+                return f"The limit of {settings.step_limit:,} steps a peer is reached."
         return None
 
     @property
@@ -230,6 +241,7 @@ class Tracker:
 
     async def _evaluate(self, models: dict[bytes, _Model], time_s: float) -> Evaluation:
         measured = await self._loop.run_in_executor(self._worker, self._measure, list(models.values()))
+        self._oldest_evaluated = min(model.pulled_at for model in models.values())
         self._keep(measured.mean, max(model.age for model in models.values()))
         self.accuracies = {encode_base64url(peer): accuracy for peer, accuracy in zip(models, measured.accuracies, strict=True)}
         self.model_steps = sum(model.age for model in models.values())

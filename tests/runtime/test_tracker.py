@@ -16,7 +16,7 @@ from meshlearn.protocol.replica import Replica
 from meshlearn.runtime import tracker as tracker_module
 from meshlearn.runtime.checkpoint import Evaluation
 from meshlearn.runtime.identity import encode_base64url
-from meshlearn.runtime.tracker import COMPLETE_S, FRESH_S, WORST, Tracker
+from meshlearn.runtime.tracker import COMPLETE_S, FRESH_S, LAST_MODELS_S, WORST, Tracker
 from meshlearn.wire.messages import PeerKind
 from tests.runtime.runs import SmallRun, make_data
 from tests.runtime.virtual import run_virtual
@@ -233,7 +233,39 @@ def test_the_step_limit_ends_the_run_when_all_that_are_there_have_reached_it():
         desk.tracker.linked([desk.link(ALICE, 1000), desk.link(BOB, 400)])
         assert desk.tracker.reason_to_end() is None
         desk.tracker.linked([desk.link(ALICE, 1000)])  # Bob was killed
+        assert desk.tracker.reason_to_end() is None  # her last model is still to come
+        desk.pulled(ALICE, 0.1)
+        assert desk.tracker.reason_to_end() is None
+        await desk.tracker.evaluate()
         assert desk.tracker.reason_to_end() == "The limit of 1,000 steps a peer is reached."
+
+    run_virtual(story())
+
+
+def test_a_model_from_before_the_step_limit_is_not_the_last_one():
+    async def story() -> None:
+        desk = Desk(step_limit=1000)
+        desk.pulled(BOB, 0.1)
+        await asyncio.sleep(1)
+        desk.tracker.linked([desk.link(ALICE, 1000), desk.link(BOB, 1000)])
+        assert desk.tracker.reason_to_end() is None
+        desk.pulled(ALICE, 0.1)
+        await desk.tracker.evaluate()
+        assert desk.tracker.reason_to_end() is None
+        desk.pulled(BOB, 0.1)
+        await desk.tracker.evaluate()
+        assert desk.tracker.reason_to_end() is not None
+
+    run_virtual(story())
+
+
+def test_the_end_at_the_step_limit_does_not_wait_for_ever():
+    async def story() -> None:
+        desk = Desk(step_limit=1000)
+        desk.tracker.linked([desk.link(ALICE, 1000)])
+        assert desk.tracker.reason_to_end() is None
+        await asyncio.sleep(LAST_MODELS_S)
+        assert desk.tracker.reason_to_end() is not None
 
     run_virtual(story())
 

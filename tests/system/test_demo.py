@@ -130,6 +130,17 @@ def test_four_peers_reach_what_one_process_reaches_on_all_the_data(start):
     assert {fields["event"] for fields in said} == {"link", "peers", "evaluation", "summary"}
 
 
+def test_a_run_that_is_over_before_anybody_looked_is_evaluated_all_the_same(start):
+    demo = start("--peers", "2", "--goal", "0", "--step-limit", "5")
+    said, err, code = demo.rest()
+    assert (code, err) == (0, "")
+    assert said[-1]["reason"] == "The limit of 5 steps a peer is reached."
+    last = [fields for fields in said if fields["event"] == "evaluation"][-1]
+    assert (last["peers"], last["steps"]) == (2, 10)
+    assert said[-1]["accuracy"] == last["accuracy"]
+    check_files(Path(said[-1]["directory"]))
+
+
 def test_ctrl_c_ends_it_with_the_same_files_and_leaves_no_process(start):
     demo = start("--peers", "2", "--goal", "0")
     for _ in range(2):
