@@ -83,7 +83,7 @@ def test_its_commands_make_a_run_that_two_peers_train_and_a_tracker_ends(tmp_pat
         output, _ = child.communicate(timeout=240)
         assert child.returncode == 0, output
         links = links or LINK.findall(output.replace("'", " "))
-    assert "The goal of 95.0% on the test set is reached." in output
+    assert "The goal of 94.0% on the test set is reached." in output
     assert {path.name for path in (tmp_path / "my-run").iterdir()} >= {"model.safetensors", "history.csv", "curves.png"}
 
 

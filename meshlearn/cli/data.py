@@ -20,6 +20,7 @@ def fetch(
     mirror: Annotated[
         list[str] | None, typer.Option(help="Base URL to try instead of the public mirrors; may be repeated.", metavar="URL")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Download a data set from its public mirrors and verify it; what is there already is kept.
 
@@ -37,6 +38,9 @@ def fetch(
         fetch_mnist(target, base_urls=tuple(mirror))
     else:
         fetch_mnist(target)
+    if as_json:
+        print_json({"name": name, "data": str(target)})
+        return
     print_line(f"mnist is in {target}; use it with: meshlearn new --data {shlex.quote(str(target))}")
 
 

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
-import threading
 from importlib import metadata
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
 from meshlearn.cli import bench, data, demo, join, new, serve, track
+from meshlearn.cli.parent import end_with_stdin_if_told
 from meshlearn.errors import UserError
 
 EXIT_USER_ERROR: Final = 2
 EXIT_INTERRUPTED: Final = 130
 PLUGIN_GROUP: Final = "meshlearn.commands"
-# Set by a process that starts others: they end when it does, however it ends, because their standard input then closes.
-END_WITH_STDIN: Final = "MESHLEARN_END_WITH_STDIN"
 
 # typer brings a click of its own, or uses the installed one: this is its UsageError either way.
 _UsageError: Final[type[Any]] = typer.BadParameter.__mro__[1]
@@ -88,8 +85,7 @@ def _add_plugins() -> None:
 
 def main() -> None:
     """Run the command line and exit; never shows a traceback for what the user can mend."""
-    if os.environ.pop(END_WITH_STDIN, ""):
-        _end_with_stdin()
+    end_with_stdin_if_told()
     if sys.argv[1:2] == [] or sys.argv[1] not in (*_OWN, "--version"):
         _add_plugins()
     code: int | None = None
@@ -143,14 +139,3 @@ def _misused(error: Any) -> NoReturn:
 def _fail(sentence: str) -> NoReturn:
     print(f"meshlearn: {sentence}", file=sys.stderr)
     sys.exit(EXIT_USER_ERROR)
-
-
-def _end_with_stdin() -> None:
-    """End in good order, as at SIGTERM, when standard input closes."""
-
-    def wait() -> None:
-        while os.read(0, 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="meshlearn-stdin", daemon=True).start()

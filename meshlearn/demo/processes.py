@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from meshlearn.cli.main import END_WITH_STDIN
+from meshlearn.cli.parent import END_WITH_STDIN
 
 # A line of status is about 1 KiB; a longer one than this is left out.
 LINE_BYTES_MAX: Final = 65_536

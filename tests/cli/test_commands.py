@@ -118,6 +118,8 @@ def test_data_fetch_brings_mnist_which_new_takes(meshlearn, tmp_path, mirror):
     said = meshlearn("data", "fetch", "mnist", "--data", folder, "--mirror", "http://127.0.0.1:1/", "--mirror", mirror)
     assert said.code == 0
     assert f"meshlearn new --data '{folder}'" in said.out
+    again = meshlearn("data", "fetch", "mnist", "--data", folder, "--json", "--mirror", "http://127.0.0.1:1/")
+    assert json.loads(again.out) == {"name": "mnist", "data": str(folder)}  # it is there: no mirror is asked
     fields = json.loads(meshlearn("data", "show", folder, "--json").out)
     assert (fields["train"], fields["test"], fields["input_shape"]) == (50, 20, [28, 28, 1])
     made = meshlearn("new", "--json", "--state", tmp_path / "state", "--data", folder, "--peers", "2")
