@@ -41,25 +41,51 @@ class Attacker:
             return frames
         if self.attack == "replay":
             return self._with_old(frames)
-        values = self._lie(replica.displacement(message.slice_index))
+        values = lie(self.attack, self.strength, replica.displacement(message.slice_index), self._generator)
         payload = values.astype("<f4").tobytes()
         lie = dataclasses.replace(message, codec=Codec.FLOAT32, compressed=False, payload=payload, checksum=zlib.crc32(payload))
         number = int.from_bytes(frames[0][2:4], "little")
         return split_message(encode(lie, self._run_tag), number)
-
-    def _lie(self, values: np.ndarray) -> np.ndarray:
-        if self.attack == "nan":
-            return np.full_like(values, np.nan)
-        if self.attack == "scale":
-            return values * np.float32(self.strength)
-        if self.attack == "flip-signs":
-            return values * np.float32(-self.strength)
-        noise = self._generator.standard_normal(len(values), np.float32)
-        size = float(np.linalg.norm(values)) or 1.0
-        return noise * np.float32(self.strength * size / float(np.linalg.norm(noise)))
 
     def _with_old(self, frames: tuple[bytes, ...]) -> tuple[bytes, ...]:
         old = self._kept[int(self._generator.integers(len(self._kept)))] if self._kept else ()
         if len(self._kept) < REPLAYED_MAX:
             self._kept.append(frames)
         return frames + old
+
+
+class Liar:
+    """The same attacks for methods whose messages are bare arrays: what a hostile machine says in place of its own values.
+
+    Nothing in their papers would notice an old contribution under a new header: `replay` says one of the machine's first again.
+    """
+
+    def __init__(self, attack: str, strength: float, generator: np.random.Generator) -> None:
+        self.attack = attack
+        self.strength = strength
+        self._generator = generator
+        self._kept: dict[str, list[np.ndarray]] = {}
+
+    def says(self, kind: str, values: np.ndarray) -> np.ndarray:
+        """Return a new array in place of float32 [n] values; those of one `kind` are of one length and replayed for each other."""
+        if self.attack == "flip-labels":
+            return values.copy()
+        if self.attack != "replay":
+            return lie(self.attack, self.strength, values, self._generator)
+        kept = self._kept.setdefault(kind, [])
+        if len(kept) < REPLAYED_MAX:
+            kept.append(values.copy())
+        return kept[int(self._generator.integers(len(kept)))].copy()
+
+
+def lie(attack: str, strength: float, values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return what an attack makes of float32 [n] values: `nan`, `scale`, `flip-signs` or `noise`."""
+    if attack == "nan":
+        return np.full_like(values, np.nan)
+    if attack == "scale":
+        return values * np.float32(strength)
+    if attack == "flip-signs":
+        return values * np.float32(-strength)
+    noise = generator.standard_normal(len(values), np.float32)
+    size = float(np.linalg.norm(values)) or 1.0
+    return noise * np.float32(strength * size / float(np.linalg.norm(noise)))

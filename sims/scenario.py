@@ -23,7 +23,8 @@ METHODS = (
     "task-queue",
     "all-reduce",
     "federated-averaging",
-    "d-psgd",
+    "d-psgd-ring",
+    "d-psgd-regular",
     "ad-psgd",
     "choco-sgd",
     "partitioned-gossip",
@@ -73,7 +74,7 @@ class Run:
     introduce_interval_s: float = schema.number(5.0, 0.001, 1e6, "seconds")
     clip_factor: float = schema.number(4.0, 0.01, 1e9)
     norm_factor: float = schema.number(2.0, 0.01, 1e9)
-    round_s: float = schema.number(10.0, 0.001, 1e6, "seconds between the rounds of a method that has rounds")
+    answer_timeout_s: float = schema.number(15.0, 0.001, 1e6, "seconds after which a method of the literature gives an answer up")
     local_steps: int = schema.whole(10, 1, 100_000, "steps between two messages of a method that counts steps")
     degree: int = schema.whole(3, 1, 1_000, "links a peer of a method with a fixed graph")
     graph: str = schema.choice("regular", "regular", "ring")
@@ -167,7 +168,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class Outage:
-    """The signaling server is away."""
+    """The signaling server is away; of a method that has a server of its own, that one."""
 
     from_s: float = schema.number(0.0, 0.0, 1e9, "seconds")
     until_s: float = schema.number(0.0, 0.0, 1e9, "seconds")

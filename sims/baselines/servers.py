@@ -184,7 +184,7 @@ class TaskQueue(ServerMethod):
 class FederatedAveraging(ServerMethod):
     """Rounds of `local_steps` steps at a tenth of the clients (FedAvg: McMahan, Moore, Ramage, Hampson & Arcas 2017).
 
-    The server waits `round_s` and averages what has come, weighted by examples.
+    The server waits `answer_timeout_s` and averages what has come, weighted by examples.
     """
 
     def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
@@ -203,7 +203,7 @@ class FederatedAveraging(ServerMethod):
         model = self.model.copy()
         for number in self._some_of(online, max(1, len(online) // 10)):
             self.send(self.server, self.nodes[number], self.model_bytes, "model", model, self.rounds)
-        self.after(self.scenario.run.round_s, self.server, "round")
+        self.after(self.scenario.run.answer_timeout_s, self.server, "round")
 
     def received(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
         """See `Baseline`."""

@@ -18,7 +18,7 @@ CHURN = {
     "classes": [{"session_s": {"law": "exponential", "mean": 15.0}, "absence_s": 4.0, "up_mbps": 1.0, "down_mbps": 4.0}],
     "faults.loss": 0.05,
 }
-QUIET = {"peers": 8, "duration_s": 40.0, "run.skew": "classes:2", "run.link_timeout_s": 4.0, "run.round_s": 3.0}
+QUIET = {"peers": 8, "duration_s": 40.0, "run.skew": "classes:2", "run.link_timeout_s": 4.0, "run.answer_timeout_s": 3.0}
 
 
 def run(method: str, **changes: object) -> Result:
@@ -52,7 +52,7 @@ def test_one_machine_sends_nothing_and_isolated_machines_neither():
 
 def test_synchronous_methods_wait_for_the_slowest():
     slow = {**QUIET, "classes": [{"share": 0.75}, {"share": 0.25, "steps_per_s": 0.5}]}
-    for method in ("parameter-server", "all-reduce", "d-psgd"):
+    for method in ("parameter-server", "all-reduce", "d-psgd-regular"):
         assert run(method, **slow).final["steps"] < 0.15 * run(method, **QUIET).final["steps"]
     assert run("ad-psgd", **slow).final["steps"] > 0.7 * run("ad-psgd", **QUIET).final["steps"]
 
