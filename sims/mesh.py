@@ -22,9 +22,10 @@ from meshlearn.wire.codec import Codec, SliceCodec
 from sims.checkers import Checker
 from sims.clock import Op
 from sims.hostile import Attacker
-from sims.network import PATIENCE_S, Pipe
-from sims.node import ASLEEP, OFFLINE, ONLINE, Node
+from sims.network import PATIENCE_S
+from sims.node import ASLEEP, OFFLINE, ONLINE, Node, Pipe
 from sims.scenario import Scenario
+from sims.schema import Misfit, about
 from sims.topology import Neighbours, make_topology
 from sims.world import World
 
@@ -53,10 +54,12 @@ class MeshWorld(World):
         self._graph: Neighbours | None = None
         view_size = run.view_size
         if scenario.topology != "view":
-            self._graph = make_topology(scenario.topology, scenario.peers, run.degree, self.seeds.child("topology").numpy())
-            view_size = max(1, *(len(row) for row in self._graph))
-            if view_size > 64:
-                raise SettingsError(f"A peer of this topology has {view_size} links, and a peer can have 64.")
+            generator = self.seeds.child("topology").numpy()
+            with about(("topology",), ("peers",), ("run", "degree")):
+                self._graph = make_topology(scenario.topology, scenario.peers, run.degree, generator)
+                view_size = max(1, *(len(row) for row in self._graph))
+                if view_size > 64:
+                    raise SettingsError(f"expected at most 64 links a peer, but a peer of this graph has {view_size}")
         try:
             self._config = PeerConfig(
                 bytes(32),
@@ -80,7 +83,7 @@ class MeshWorld(World):
                 norm_factor=run.norm_factor,
             )
         except SettingsError as problem:
-            raise SettingsError(f"The settings of the run do not fit: {problem}.") from None
+            raise Misfit(str(problem), ("run",)) from None
         self._learning_rate = self.training.learning_rate if self.training else 1.0
         self._signaling_rate = scenario.latency.connect_round_trips
         self._introduction_s = scenario.latency.introduction_s

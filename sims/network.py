@@ -13,7 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +21,9 @@ from meshlearn.errors import SettingsError
 from meshlearn.wire import limits
 from sims.clock import Clock, Op
 from sims.laws import Constant, Law
+from sims.node import Node, Pipe
 from sims.scenario import Scenario
 from sims.seeds import Seeds, Stream, pair_uniform
-
-if TYPE_CHECKING:
-    from sims.node import Node
 
 PACKET_BYTES = 1_200
 # UDP, DTLS and SCTP headers of one packet.
@@ -42,39 +40,6 @@ def wire_bytes(count: int) -> int:
     return count + PACKET_OVERHEAD_BYTES * -(-count // PACKET_BYTES)
 
 
-class Pipe:
-    """One direction of a link."""
-
-    __slots__ = (
-        "arrived_at",
-        "congested",
-        "free_at",
-        "half_trip_s",
-        "link",
-        "open",
-        "queue",
-        "rate",
-        "receiver",
-        "sender",
-        "sender_link",
-    )
-
-    def __init__(self, sender: Node, sender_link: int, receiver: Node, link: int, half_trip_s: float, rate: float) -> None:
-        self.sender = sender
-        self.sender_link = sender_link
-        self.receiver = receiver
-        self.link = link
-        """The link's number at the receiver."""
-        self.half_trip_s = half_trip_s
-        self.rate = rate
-        """Bytes a second that the pipe can carry, infinite unless loss or a slow reader bounds it."""
-        self.free_at = 0.0
-        self.arrived_at = 0.0
-        self.open = True
-        self.congested = False
-        self.queue: deque[tuple[float, int]] | None = None
-
-
 class Network:
     """Carries frames between nodes and tells what became of them; `bytes_sent` counts what left the uplinks."""
 
@@ -89,6 +54,7 @@ class Network:
         self._constant = isinstance(latency.round_trip_ms, Constant) and not latency.jitter
         self._matrix = _matrix_of(scenario)
         self._by_region = bool(latency.regions)
+        self._law_median = latency.round_trip_ms.draw(0.5)
         self._loss = faults.loss
         self._drops = faults.mode == "drop"
         self._duplication = faults.duplication
@@ -112,8 +78,9 @@ class Network:
         uniform = pair_uniform(self._pair_seed, one.number, other.number)
         if self._matrix is not None:
             if self._by_region:
-                middle = float(self._matrix[one.region, other.region])
-                milliseconds = self._law.draw(uniform) * middle
+                milliseconds = float(self._matrix[one.region, other.region])
+                if self._law_median:
+                    milliseconds *= self._law.draw(uniform) / self._law_median
             else:
                 size = len(self._matrix)
                 milliseconds = float(self._matrix[one.number % size, other.number % size])

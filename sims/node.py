@@ -1,14 +1,12 @@
-"""One simulated machine: where it stands in the world, and what the world must know of it."""
+"""One simulated machine and its lines: where it stands in the world, and what the world must know of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import Any
 
+from meshlearn.protocol.peer import Peer
 from meshlearn.wire.generator import Generator
-
-if TYPE_CHECKING:
-    from meshlearn.protocol.peer import Peer
-    from sims.network import Pipe
 
 OFFLINE, ONLINE, ASLEEP = 0, 1, 2
 
@@ -108,6 +106,35 @@ class Node:
         """Return what the machine's own clock shows, in seconds."""
         return self.clock_offset_s + now * self.clock_rate
 
-    def world_time(self, local: float) -> float:
-        """Return when the machine's own clock shows that time."""
-        return (local - self.clock_offset_s) / self.clock_rate
+
+class Pipe:
+    """One direction of a link."""
+
+    __slots__ = (
+        "arrived_at",
+        "congested",
+        "free_at",
+        "half_trip_s",
+        "link",
+        "open",
+        "queue",
+        "rate",
+        "receiver",
+        "sender",
+        "sender_link",
+    )
+
+    def __init__(self, sender: Node, sender_link: int, receiver: Node, link: int, half_trip_s: float, rate: float) -> None:
+        self.sender = sender
+        self.sender_link = sender_link
+        self.receiver = receiver
+        self.link = link
+        """The link's number at the receiver."""
+        self.half_trip_s = half_trip_s
+        self.rate = rate
+        """Bytes a second that the pipe can carry, infinite unless loss or a slow reader bounds it."""
+        self.free_at = 0.0
+        self.arrived_at = 0.0
+        self.open = True
+        self.congested = False
+        self.queue: deque[tuple[float, int]] | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import heapq
+import itertools
 import math
 import zlib
 from abc import ABC, abstractmethod
@@ -45,7 +46,6 @@ class World(ABC):
         self.checked = checked
         self.finished = False
         self.series: list[dict[str, float]] = []
-        self.past_peers: list[dict[str, Any]] = []
         self._chance = self.seeds.child("world").stream()
         self._measure_chance = self.seeds.child("evaluation").stream()
         peers, parameters = scenario.peers, self.task.parameter_count
@@ -234,8 +234,11 @@ class World(ABC):
         self.trace.add(self.clock.now, Op.PARTITION, index)
         for node in self.nodes:
             node.group = 0
-        for number in self._some_of(list(range(len(self.nodes))), round(entry.share * len(self.nodes))):
-            self.nodes[number].group = index + 1
+        ends = [round(share * len(self.nodes)) for share in itertools.accumulate(entry.shares[1:])]
+        cut_off = self._some_of(list(range(len(self.nodes))), ends[-1])
+        for part, (begin, end) in enumerate(itertools.pairwise([0, *ends]), 1):
+            for number in cut_off[begin:end]:
+                self.nodes[number].group = part
         self.network.heals_at = entry.heal_s
 
     def _some_of(self, numbers: list[int], count: int) -> list[int]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from meshlearn.errors import SettingsError
 from sims.clock import Op
-from sims.network import BITS_A_BYTE, Pipe
-from sims.node import ASLEEP, ONLINE, Node
+from sims.network import BITS_A_BYTE
+from sims.node import ASLEEP, ONLINE, Node, Pipe
 from sims.scenario import Scenario
+from sims.schema import Misfit
 from sims.tasks import Floats
 from sims.world import World
 
@@ -29,7 +29,8 @@ class Baseline(World):
     def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
         super().__init__(scenario, batched=batched, checked=False)
         if self.training is None:
-            raise SettingsError(f"The method {scenario.run.method} trains a model; a consensus run needs the method mesh.")
+            said = f"the method {scenario.run.method} trains a model; a consensus run needs the method mesh"
+            raise Misfit(said, ("run", "model"), ("run", "method"))
         self.optimiser_rate = self.training.learning_rate
         self.model_bytes = FLOAT_BYTES * self.task.parameter_count
         self.messages = 0

@@ -11,7 +11,8 @@ from meshlearn.wire import limits
 from meshlearn.wire.messages import MessageType
 from sims import consensus
 from sims.mesh import MeshWorld
-from sims.network import Network, Pipe
+from sims.network import Network
+from sims.node import Pipe
 from sims.topology import (
     averaging_ticks_bounds,
     expected_averaging_matrix,

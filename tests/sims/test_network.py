@@ -10,8 +10,8 @@ import pytest
 
 from meshlearn.errors import SettingsError
 from sims.clock import Clock, Op
-from sims.network import PACKET_OVERHEAD_BYTES, Network, Pipe, read_matrix, wire_bytes
-from sims.node import Node
+from sims.network import PACKET_OVERHEAD_BYTES, Network, read_matrix, wire_bytes
+from sims.node import Node, Pipe
 from sims.scenario import Scenario
 from sims.seeds import Seeds
 
