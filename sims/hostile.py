@@ -43,9 +43,9 @@ class Attacker:
             return self._with_old(frames)
         values = lie(self.attack, self.strength, replica.displacement(message.slice_index), self._generator)
         payload = values.astype("<f4").tobytes()
-        lie = dataclasses.replace(message, codec=Codec.FLOAT32, compressed=False, payload=payload, checksum=zlib.crc32(payload))
+        told = dataclasses.replace(message, codec=Codec.FLOAT32, compressed=False, payload=payload, checksum=zlib.crc32(payload))
         number = int.from_bytes(frames[0][2:4], "little")
-        return split_message(encode(lie, self._run_tag), number)
+        return split_message(encode(told, self._run_tag), number)
 
     def _with_old(self, frames: tuple[bytes, ...]) -> tuple[bytes, ...]:
         old = self._kept[int(self._generator.integers(len(self._kept)))] if self._kept else ()
