@@ -67,7 +67,7 @@ class Liar:
         self._kept: dict[str, list[np.ndarray]] = {}
 
     def says(self, kind: str, values: np.ndarray) -> np.ndarray:
-        """Return a new array in place of float32 [n] values; those of one `kind` are of one length and replayed for each other."""
+        """Return a new array in place of float32 [n] values; those of one `kind` have one length."""
         if self.attack == "flip-labels":
             return values.copy()
         if self.attack != "replay":

@@ -79,6 +79,8 @@ class MeshWorld(World):
                 join_timeout_s=run.join_timeout_s,
                 pull_timeout_s=run.pull_timeout_s,
                 introduce_interval_s=run.introduce_interval_s,
+                # A fixed graph stays as it is.
+                refresh_interval_s=run.refresh_interval_s if self._graph is None else 0.0,
                 clip_factor=run.clip_factor,
                 norm_factor=run.norm_factor,
             )
@@ -120,7 +122,8 @@ class MeshWorld(World):
             row[:] = self.task.initial
             if self.training is None:
                 row += self.seeds.child("vector", number, node.sessions).numpy().standard_normal(len(row), np.float32)
-            replica = Replica(self.task.initial, self.slice_length, row)
+            make = Replica if self.checker is None else self.checker.replica
+            replica = make(self.task.initial, self.slice_length, row)
         branch = self.seeds.child("peer", number, node.sessions)
         config = dataclasses.replace(self._config, peer_id=node.peer_id)
         node.peer = Peer(config, replica, self.make_rule(), branch.generator(), node.local_time(self.clock.now), self._slices)
@@ -285,9 +288,12 @@ class MeshWorld(World):
         if receiver.state == OFFLINE or pipe.link not in receiver.pipes:
             return
         self.trace.add(self.clock.now, Op.DELIVER, receiver.number, zlib.crc32(frame))
+        if self.checker is None:
+            self.give(receiver, events.Received(pipe.link, frame))
+            return
+        waited = self.checker.before_frame(receiver, pipe.link)
         self.give(receiver, events.Received(pipe.link, frame))
-        if self.checker is not None:
-            self.checker.buffers(receiver, pipe.link)
+        self.checker.after_frame(receiver, pipe.link, waited)
 
     def _congested(self, pipe: Pipe) -> None:
         self.give(pipe.sender, events.Congested(pipe.sender_link))

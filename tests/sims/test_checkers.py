@@ -1,100 +1,295 @@
-"""A checker that never finds anything is no checker: each invariant, broken on purpose."""
+"""A checker that never finds anything is no checker: each invariant, broken on purpose in a world of real peers."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import shlex
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from meshlearn.protocol.actions import Averaged
+from meshlearn.protocol.admission import Admission
+from meshlearn.protocol.averaging import Contribution, Pairwise
+from meshlearn.protocol.exchange import Exchanges
+from meshlearn.protocol.link import Link
+from meshlearn.protocol.outbox import Outbox
+from meshlearn.protocol.replica import Replica
+from meshlearn.protocol.view import View
+from meshlearn.wire.frames import Reassembler
+from meshlearn.wire.quantise import Floats
 from sims import Scenario, cli, simulate
 from sims.checkers import Checker, InvariantBroken
 from sims.simulation import replay_command
 from sims.soak import random_scenario, soak
 from tests.sims.worlds import ran, small
 
-WORLD = ran(small(duration_s=10.0))
-NODE, OTHER = WORLD.nodes[0], WORLD.nodes[1]
-FINE = Averaged(1, OTHER.peer_id, 0, 77, 0.5, False, 1.0)
+Patch = pytest.MonkeyPatch
+
+
+def broken(said: str, **changes: Any) -> None:
+    """Run the small world and see that it stops with an invariant that says so."""
+    with pytest.raises(InvariantBroken, match=said):
+        simulate(small(**changes))
 
 
 def test_a_sound_world_is_checked_after_every_event():
-    assert WORLD.checker is not None
-    assert WORLD.checker.checks > 300
+    world = ran(small(duration_s=10.0))
+    assert world.checker is not None
+    assert world.checker.checks > 300
 
 
-def test_an_exchange_is_applied_once():
-    checker = Checker()
-    checker.check(NODE, [FINE])
-    with pytest.raises(InvariantBroken, match="twice"):
-        checker.check(NODE, [FINE])
+# -- the mean of the mesh, by rules that go wrong ---------------------------------------------------------------------
 
 
-def test_both_sides_change_by_the_same():
-    checker = Checker()
-    checker.check(NODE, [FINE])
-    with pytest.raises(InvariantBroken, match="mean of the mesh"):
-        checker.check(OTHER, [dataclasses.replace(FINE, change_norm=1.5)])
-    lying = Checker(frozenset({OTHER.peer_id}))
-    lying.check(NODE, [FINE])
-    lying.check(OTHER, [dataclasses.replace(FINE, change_norm=1.5, peer=NODE.peer_id)])
+class Absolute(Pairwise):
+    """Every value grows, by as much as it should change: the norms of both sides are right."""
+
+    def change(self, own: Contribution, partner: Contribution) -> Floats:
+        return np.abs(super().change(own, partner))
 
 
-@pytest.mark.parametrize("norm", [math.nan, math.inf])
-def test_a_change_is_finite(norm: float):
-    with pytest.raises(InvariantBroken, match="norm"):
-        Checker().check(NODE, [dataclasses.replace(FINE, change_norm=norm)])
+class Away(Pairwise):
+    """Both sides go away from each other, which keeps the mean."""
+
+    def change(self, own: Contribution, partner: Contribution) -> Floats:
+        return -super().change(own, partner)
 
 
-def test_a_change_is_within_its_clip():
-    checker = Checker()
-    for number in range(15):
-        checker.check(NODE, [dataclasses.replace(FINE, exchange_id=number)])
-    checker.check(NODE, [dataclasses.replace(FINE, exchange_id=20, change_norm=4.0)])
-    with pytest.raises(InvariantBroken, match="clip"):
-        checker.check(NODE, [dataclasses.replace(FINE, exchange_id=21, change_norm=4.1)])
+class Doubled(Pairwise):
+    """Both sides go twice as far as they say, and change places."""
+
+    def change(self, own: Contribution, partner: Contribution) -> Floats:
+        return super().change(own, partner) * np.float32(2)
 
 
-def test_ages_never_fall():
+class Lopsided(Pairwise):
+    """Each peer goes a little further than the last one made."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        Lopsided.made += 1
+        self._factor = np.float32(1.0 + 1e-5 * Lopsided.made)
+
+    def change(self, own: Contribution, partner: Contribution) -> Floats:
+        return super().change(own, partner) * self._factor
+
+
+class Rolled(Pairwise):
+    """Of every second change the values are in another order."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def change(self, own: Contribution, partner: Contribution) -> Floats:
+        self._turn += 1
+        return np.roll(super().change(own, partner), self._turn % 2)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (Absolute, "mean|of the way"),
+        (Away, "of the way"),
+        (Doubled, "of the way"),
+        (Lopsided, "mean"),
+        (Rolled, "mean|of the way"),
+    ],
+)
+@pytest.mark.parametrize("codec", ["modular8", "float32"])
+def test_both_sides_change_by_the_same_towards_each_other(rule: type[Pairwise], said: str, codec: str):
+    with pytest.raises(InvariantBroken, match=said):
+        simulate(small(**{"run.codec": codec}), rule=rule)
+
+
+@pytest.mark.parametrize("codec", ["modular8", "modular4", "linear8", "dynamic8", "float16", "float32"])
+def test_sound_rules_pass_with_every_codec(codec: str):
+    world = ran(small(**{"run.codec": codec, "run.exchange_interval_s": 0.1, "peers": 8}))
+    assert world.series[-1]["exchanges_accepted"] > 1_000
+
+
+# -- the exchange, by a core that goes wrong --------------------------------------------------------------------------
+
+
+def test_the_side_that_began_an_exchange_applies_its_answer(monkeypatch: Patch):
+    def forgets(self: Exchanges, link: Link, *_: Any) -> None:
+        link.outstanding = None
+
+    monkeypatch.setattr(Exchanges, "finish", forgets)
+    broken("changed only the side that was asked")
+
+
+def test_the_side_that_answers_an_exchange_applies_it(monkeypatch: Patch):
+    apply = Exchanges._apply
+
+    def pretends(self: Exchanges, link: Link, exchange_id: int, *rest: Any) -> bool:
+        began = exchange_id >> 32 == self._next_id >> 32
+        return apply(self, link, exchange_id, *rest) if began else True
+
+    monkeypatch.setattr(Exchanges, "_apply", pretends)
+    broken("changed only the side that began it")
+
+
+def test_an_exchange_is_applied_once(monkeypatch: Patch):
+    serve = Exchanges.serve
+
+    def forgets(self: Exchanges, link: Link, *rest: Any) -> None:
+        link.served = None
+        serve(self, link, *rest)
+
+    monkeypatch.setattr(Exchanges, "serve", forgets)
+    broken("twice", **{"faults.duplication": 0.5})
+
+
+APPLY = Replica.apply
+
+
+def applies_nothing(self: Replica, index: int, change: Floats, age: int) -> None:
+    APPLY(self, index, change * np.float32(0), age)
+
+
+def applies_twice(self: Replica, index: int, change: Floats, age: int) -> None:
+    APPLY(self, index, change, age)
+    APPLY(self, index, change, age)
+
+
+def applies_elsewhere(self: Replica, index: int, change: Floats, age: int) -> None:
+    APPLY(self, index, change[::-1], age)
+
+
+@pytest.mark.parametrize("mutant", [applies_nothing, applies_twice, applies_elsewhere])
+def test_a_slice_changes_by_what_is_applied_to_it(mutant: Any, monkeypatch: Patch):
+    monkeypatch.setattr(Replica, "apply", mutant)
+    broken("has not changed by the change")
+
+
+def test_what_is_applied_is_told(monkeypatch: Patch):
+    act = Outbox.act
+    monkeypatch.setattr(Outbox, "act", lambda self, action: None if isinstance(action, Averaged) else act(self, action))
+    broken("did not say so")
+
+
+def test_what_is_told_is_applied(monkeypatch: Patch):
+    act = Outbox.act
+
+    def twice(self: Outbox, action: Any) -> None:
+        act(self, action)
+        if isinstance(action, Averaged):
+            act(self, action)
+
+    monkeypatch.setattr(Outbox, "act", twice)
+    broken("did not change it")
+
+
+@pytest.mark.parametrize("which", ["slice", "steps"])
+def test_ages_never_fall(which: str, monkeypatch: Patch):
+    def younger(self: Replica, index: int, change: Floats, age: int) -> None:
+        APPLY(self, index, change, age)
+        if which == "slice":
+            self._ages[index] = age - self._steps - 50
+        else:
+            self._steps = max(0, self._steps - 50)
+
+    monkeypatch.setattr(Replica, "apply", younger)
+    broken("younger|fell")
+
+
+def test_the_age_of_the_oldest_slice_never_falls():
     world = ran(small(duration_s=10.0))
     node, checker = world.nodes[0], Checker()
     assert node.peer is not None
-    checker.check(node, [FINE])
+    checker.check(node, [])
     node.peer.replica._steps -= 5
     with pytest.raises(InvariantBroken, match="fell"):
         checker.check(node, [])
 
 
-def test_there_is_one_link_a_pair_and_no_more_than_the_bound():
-    world = ran(small(duration_s=10.0))
-    node, checker = world.nodes[0], Checker()
-    peer = node.peer
-    assert peer is not None
-    checker.links(node)
-    link = next(iter(peer.links.values()))
-    peer.links[9_999] = link
-    with pytest.raises(InvariantBroken, match="two links"):
-        checker.links(node)
-    for number in range(10_000, 10_100):
-        peer.links[number] = link
-    with pytest.raises(InvariantBroken, match="may have"):
-        checker.links(node)
+# -- what is admitted -------------------------------------------------------------------------------------------------
+
+ADMIT = Admission.admit
 
 
-def test_what_a_link_holds_back_is_bounded():
-    world = ran(small(duration_s=10.0))
-    node, checker = world.nodes[0], Checker()
-    assert node.peer is not None
-    number, link = next(iter(node.peer.links.items()))
-    checker.buffers(node, number)
-    link.reassembler._parts = [bytes(65_528)] * 18
-    with pytest.raises(InvariantBroken, match="more than one message"):
-        checker.buffers(node, number)
+def admits_nan(self: Admission, own: Floats, own_age: int, partner: Floats, change: Floats) -> tuple[Floats, float, bool]:
+    change, norm, clipped = ADMIT(self, own, own_age, partner, change)
+    change[0] = np.nan
+    return change, norm, clipped
+
+
+def admits_all(self: Admission, own: Floats, own_age: int, partner: Floats, change: Floats) -> tuple[Floats, float, bool]:
+    ADMIT(self, own, own_age, partner, change)
+    return change, float(np.float32(np.linalg.norm(change.astype(np.float64)))), False
+
+
+def admits_more_than_it_says(
+    self: Admission, own: Floats, own_age: int, partner: Floats, change: Floats
+) -> tuple[Floats, float, bool]:
+    _, norm, clipped = ADMIT(self, own, own_age, partner, change)
+    return change, norm, clipped
+
+
+@pytest.mark.parametrize(
+    ("mutant", "said"),
+    [(admits_nan, "norm is nan"), (admits_all, "where its clip was"), (admits_more_than_it_says, "and said that it was")],
+)
+def test_an_accepted_change_is_finite_and_within_its_clip_whatever_is_said_of_it(mutant: Any, said: str, monkeypatch: Patch):
+    monkeypatch.setattr(Admission, "admit", mutant)
+    broken(said, **{"run.clip_factor": 0.5})
+
+
+def test_what_hostile_peers_say_is_held_to_nothing(monkeypatch: Patch):
+    serve = Exchanges.serve
+
+    def forgets(self: Exchanges, link: Link, *rest: Any) -> None:
+        link.served = None
+        serve(self, link, *rest)
+
+    monkeypatch.setattr(Exchanges, "serve", forgets)
+    # All are: whatever they do, no invariant of honest peers is broken.
+    ran(small(hostile=[{"attack": "flip-labels", "share": 1.0}], **{"faults.duplication": 0.5}))
+
+
+# -- links ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sees", "said"),
+    [
+        (lambda link, peer: link.peer != peer, "has two links to one peer"),
+        (lambda link, peer: link.peer == peer, "and may have 2"),
+    ],
+)
+def test_there_is_one_link_a_pair_and_no_more_than_the_bound(sees: Any, said: str, monkeypatch: Patch):
+    opened = View.opened
+
+    def blind(self: View, event: Any, now: float) -> None:
+        every = self.links
+        self.links = {number: link for number, link in every.items() if sees(link, event.peer)}
+        opened(self, event, now)
+        every.update(self.links)
+        self.links = every
+
+    monkeypatch.setattr(View, "opened", blind)
+    broken(said, peers=12, **{"run.view_size": 1 if "may have" in said else 6})
+
+
+def test_what_a_link_holds_back_is_bounded(monkeypatch: Patch):
+    feed = Reassembler.feed
+
+    def hoards(self: Reassembler, frame: bytes) -> bytes | None:
+        kept = self._parts
+        message = feed(self, frame)
+        self._parts = [*kept, bytes(100_000)]
+        return message
+
+    monkeypatch.setattr(Reassembler, "feed", hoards)
+    broken("more than one message")
+
+
+# -- what is done about it --------------------------------------------------------------------------------------------
 
 
 def always_broken(self: Checker, node: object) -> None:
