@@ -17,8 +17,9 @@ from rich.table import Table
 
 from meshlearn.errors import SettingsError
 from sims import plots, report, sweeps
+from sims.names import DEFAULTS, METHODS
 from sims.results import Result
-from sims.scenario import DEFAULTS, METHODS, Scenario
+from sims.scenario import Scenario
 from sims.simulation import SNAPSHOT_EVERY_S, SNAPSHOT_FILE
 from sims.simulation import simulate as run_simulation
 from sims.world import World

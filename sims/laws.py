@@ -181,7 +181,13 @@ def law_from(value: object) -> Law:
         raise SettingsError("low is less than high in a uniform law")
     if kind in (Exponential, Weibull, LogNormal) and not min(numbers) > 0:
         raise SettingsError(f"{' and '.join(keys)} of the law {name} are more than 0")
-    return kind(*numbers)
+    found = kind(*numbers)
+    try:
+        found.draw(1.0 - 2.0**-53)
+        found.draw(2.0**-53)
+    except (OverflowError, ZeroDivisionError):
+        raise SettingsError(f"the law {name} has numbers that lead beyond all measure") from None
+    return found
 
 
 def law_to_json(law: Law) -> dict[str, Any] | float:
@@ -197,6 +203,6 @@ def law_to_json(law: Law) -> dict[str, Any] | float:
 
 
 def _number(value: object, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e300:
         raise SettingsError(f"{key} is a number from 0")
     return float(value)

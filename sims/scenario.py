@@ -4,36 +4,96 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from meshlearn.errors import SettingsError
+from meshlearn.learning.optimisers import make_optimiser
+from meshlearn.learning.partition import SKEW
+from meshlearn.learning.spec import ModelSpec
 from meshlearn.wire import limits
 from sims import schema
-from sims.laws import Constant, Law
+from sims.laws import EXPECTED, Constant, Law, law_from
+from sims.names import ATTACKS, DEFAULTS, METHODS
+from sims.schema import Misfit
 
-DEFAULTS = ("office-lan", "home-volunteers", "browser-tabs", "mobile-flash-crowd", "extreme")
-METHODS = (
-    "mesh",
-    "one-machine",
-    "isolated",
-    "parameter-server",
-    "task-queue",
-    "all-reduce",
-    "federated-averaging",
-    "d-psgd-ring",
-    "d-psgd-regular",
-    "ad-psgd",
-    "choco-sgd",
-    "partitioned-gossip",
-    "partitioned-gossip-tokens",
-    "epidemic",
-    "noloco",
-    "naive-8-bit",
-)
-ATTACKS = ("nan", "scale", "flip-signs", "noise", "flip-labels", "replay")
+MODEL = re.compile(r"softmax|consensus|mlp(-[1-9][0-9]{0,4}){1,8}")
+DATA = ("digits-8x8", "digits", "blobs")
+# What the examples of the data that ships are like: shape and classes. Other data is asked when a run opens it.
+_SHAPES = {"digits-8x8": ((8, 8, 1), 10), "digits": ((28, 28, 1), 10), "blobs": ((16,), 4)}
+
+
+def _model(value: object) -> str | dict[str, Any]:
+    if isinstance(value, dict):
+        ModelSpec.from_json(value)
+        return value
+    if not isinstance(value, str) or not MODEL.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _optimiser(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError
+    make_optimiser(value, 1)
+    return value
+
+
+def _skew(value: object) -> str:
+    if not isinstance(value, str) or not (found := SKEW.fullmatch(value)):
+        raise ValueError
+    if found["alpha"] is not None and not 1e-3 <= float(found["alpha"]) <= 1e6:
+        raise SettingsError("expected a concentration from 0.001 to 1,000,000")
+    if found["count"] is not None and int(found["count"]) < 1:
+        raise SettingsError("expected 1 class or more a peer")
+    return value
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) and name for name in value):
+        raise ValueError
+    if len(set(value)) != len(value):
+        raise SettingsError("expected a list of names that are all different")
+    return tuple(value)
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _matrix(value: object) -> tuple[tuple[float, ...], ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(row, list | tuple) for row in value):
+        raise ValueError
+    for row in value:
+        if not all(_is_number(entry, 0.0, 1e7) for entry in row):
+            raise ValueError
+    return tuple(tuple(float(entry) for entry in row) for row in value)
+
+
+def _parts(value: object) -> int | tuple[float, ...]:
+    if isinstance(value, list | tuple):
+        if len(value) < 2 or not all(_is_number(share, 0.0, 1.0) for share in value):
+            raise ValueError
+        if abs(sum(value) - 1.0) > 1e-6:
+            raise SettingsError(f"the shares of the parts add up to {sum(value):g}, expected 1")
+        return tuple(float(share) for share in value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 2 <= value <= 1000:
+        raise ValueError
+    return value
+
+
+def _session(value: object) -> Law:
+    found = law_from(value)
+    if isinstance(found, Constant) and found.value <= 0:
+        raise SettingsError("expected a session that is longer than 0 seconds")
+    return found
 
 
 @dataclass(frozen=True)
@@ -41,17 +101,17 @@ class Run:
     """What is trained, on what, and with which settings of the protocol."""
 
     method: str = schema.choice("mesh", *METHODS)
-    model: Any = schema.anything(
-        "softmax", '"softmax", "mlp-64", "mlp-128-128", "consensus", or a table with a model specification', (str, dict)
+    model: Any = schema.value(
+        "softmax", '"softmax", "mlp-64" (hidden units), "mlp-128-128", "consensus", or a table with a model specification', _model
     )
     seed: int = schema.whole(-1, -1, 2**53)
     """Gives the initial vector and the division of the data, as `meshlearn new --seed` does; -1: drawn from the world's seed."""
-    data: str = schema.text("digits-8x8", '"digits-8x8", "digits", "blobs", or the path of a data set')
+    data: str = schema.file('"digits-8x8", "digits", "blobs", or the path of a data set', *DATA)
     examples_per_peer: int = schema.whole(0, 0, 1_000_000, "examples, drawn with replacement (0: the data is divided)")
-    skew: str = schema.text("even", '"even", "dirichlet:0.5" or "classes:2"')
+    skew: str = schema.value("even", '"even", "dirichlet:0.5" or "classes:2" (or another number)', _skew)
     batch_size: int = schema.whole(32, 1, 65_536, "examples")
-    optimiser: Any = schema.anything(
-        {"name": "sgd", "learning_rate": 0.1}, 'a table such as { name = "sgd", learning_rate = 0.1 }', (dict,)
+    optimiser: Any = schema.value(
+        {"name": "sgd", "learning_rate": 0.1}, 'a table such as { name = "sgd", learning_rate = 0.1 }', _optimiser
     )
     parameters: int = schema.whole(64, 1, 10_000_000, "values of a consensus run's vectors")
     rule: str = schema.choice("drift-corrected", "pairwise", "drift-corrected", "none")
@@ -72,6 +132,7 @@ class Run:
     join_timeout_s: float = schema.number(15.0, 0.0, 1e6, "seconds")
     pull_timeout_s: float = schema.number(6.0, 0.001, 1e6, "seconds")
     introduce_interval_s: float = schema.number(5.0, 0.001, 1e6, "seconds")
+    refresh_interval_s: float = schema.number(60.0, 0.0, 1e6, "seconds between two links that a full view replaces (0: never)")
     clip_factor: float = schema.number(4.0, 0.01, 1e9)
     norm_factor: float = schema.number(2.0, 0.01, 1e9)
     answer_timeout_s: float = schema.number(15.0, 0.001, 1e6, "seconds after which a method of the literature gives an answer up")
@@ -79,6 +140,33 @@ class Run:
     degree: int = schema.whole(3, 1, 1_000, "links a peer of a method with a fixed graph")
     graph: str = schema.choice("regular", "regular", "ring")
     choco_gamma: float = schema.number(0.3, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.link_timeout_s <= self.heartbeat_interval_s:
+            raise Misfit(
+                f"expected link_timeout_s ({self.link_timeout_s:g}) to be longer than heartbeat_interval_s "
+                f"({self.heartbeat_interval_s:g})",
+                ("link_timeout_s",),
+                ("heartbeat_interval_s",),
+            )
+        if self.method != "mesh" and self.model == "consensus":
+            raise Misfit(
+                f"the method {self.method} trains a model; a consensus run needs the method mesh", ("model",), ("method",)
+            )
+        self._check_model()
+
+    def _check_model(self) -> None:
+        if self.data not in _SHAPES or not isinstance(self.model, dict):
+            return
+        shape, classes = _SHAPES[self.data]
+        spec = ModelSpec.from_json(self.model)
+        if spec.input_shape != shape or spec.classes != classes:
+            raise Misfit(
+                f"expected a model of {list(shape)} values and {classes} classes, as {self.data} has, but it is one of "
+                f"{list(spec.input_shape)} and {spec.classes}",
+                ("model",),
+                ("data",),
+            )
 
 
 @dataclass(frozen=True)
@@ -91,7 +179,7 @@ class PeerClass:
     up_mbps: float = schema.number(0.0, 0.0, 1e9, "Mbit/s (0: unlimited)")
     down_mbps: float = schema.number(0.0, 0.0, 1e9, "Mbit/s (0: unlimited)")
     read_mbps: float = schema.number(0.0, 0.0, 1e9, "Mbit/s that the peer reads from one link (0: as it comes)")
-    session_s: Law | None = schema.law(None)
+    session_s: Law | None = schema.value(None, EXPECTED, _session)
     absence_s: Law | None = schema.law(None)
     absence: str = schema.choice("leave", "leave", "restart", "sleep")
     polite: float = schema.number(0.8, 0.0, 1.0)
@@ -100,6 +188,12 @@ class PeerClass:
     region: str = schema.text("")
     clock_skew: float = schema.number(0.0, 0.0, 0.5, "the relative error of the clock's rate, either way")
     clock_offset_s: float = schema.number(0.0, 0.0, 1e9, "seconds, either way")
+
+    def __post_init__(self) -> None:
+        if self.online_at_start < 1.0 and self.absence_s is None:
+            raise Misfit(
+                "expected absence_s beside it: those who are not there at the start are absent for so long", ("online_at_start",)
+            )
 
 
 @dataclass(frozen=True)
@@ -116,16 +210,31 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Latency:
-    """How long a message is on its way."""
+    """How long a message is on its way.
+
+    With regions, the entries of their matrix are the medians of the round trips, and `round_trip_ms` gives how these scatter: a
+    draw over the law's own median is the factor. So a number (the default) leaves the matrix as it is.
+    """
 
     round_trip_ms: Law = schema.law(Constant(20.0))
     per: str = schema.choice("pair", "pair", "message")
     jitter: float = schema.number(0.0, 0.0, 100.0)
-    regions: Any = schema.anything((), 'a list of names such as ["eu", "us"]', (list, tuple))
-    matrix_ms: Any = schema.anything((), "a list of rows of numbers, one row a region", (list, tuple))
-    file: str = schema.text("", "the path of a matrix of round trips in ms")
+    regions: tuple[str, ...] = schema.value((), 'a list of names such as ["eu", "us"]', _names)
+    matrix_ms: tuple[tuple[float, ...], ...] = schema.value((), "a list of rows of numbers of ms, one row a region", _matrix)
+    file: str = schema.file("the path of a matrix of round trips in ms")
     connect_round_trips: float = schema.number(4.0, 0.0, 1_000.0)
     introduction_s: float = schema.number(0.1, 0.0, 1e4, "seconds")
+
+    def __post_init__(self) -> None:
+        count, sizes = len(self.regions), [len(row) for row in self.matrix_ms]
+        if sizes != [count] * count:
+            there = f"{len(sizes)} rows of {', '.join(map(str, sizes))}" if sizes else "none"
+            said = f"expected {count} rows of {count} numbers, one a region, but there are {there}"
+            raise Misfit(said, ("matrix_ms",), ("regions",))
+        if self.regions and self.file:
+            raise Misfit("expected either a file or regions with their matrix, not both", ("file",))
+        if self.per == "message" and (self.regions or self.file):
+            raise Misfit('expected "pair": a matrix of round trips gives one a pair', ("per",), ("file",), ("regions",))
 
 
 @dataclass(frozen=True)
@@ -144,15 +253,28 @@ class Faults:
 
 @dataclass(frozen=True)
 class Partition:
-    """A cut of the network in two (or more) parts, and its end."""
+    """A cut of the network in two or more parts that do not hear each other, and its end."""
 
     at_s: float = schema.number(0.0, 0.0, 1e9, "seconds")
     heal_s: float = schema.number(1e9, 0.0, 1e9, "seconds")
+    parts: Any = schema.value(
+        2, "a whole number of equal parts from 2 to 1,000, or a list of their shares such as [0.5, 0.3, 0.2]", _parts
+    )
     share: float = schema.number(0.5, 0.0, 1.0)
+    """Of two parts, the second one's."""
 
     def __post_init__(self) -> None:
         if self.heal_s <= self.at_s:
-            raise SettingsError("heal_s comes after at_s")
+            raise Misfit(f"expected a time after at_s ({self.at_s:g}), but it is {self.heal_s:g}", ("heal_s",), ("at_s",))
+        if self.share != 0.5 and self.parts != 2:
+            raise Misfit("share is about two parts; give the shares of more as parts = [0.5, 0.3, 0.2]", ("share",))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The share of the peers that is in each part."""
+        if isinstance(self.parts, tuple):
+            return self.parts
+        return (1.0 - self.share, self.share) if self.parts == 2 else (1.0 / self.parts,) * self.parts
 
 
 @dataclass(frozen=True)
@@ -171,7 +293,11 @@ class Outage:
     """The signaling server is away; of a method that has a server of its own, that one."""
 
     from_s: float = schema.number(0.0, 0.0, 1e9, "seconds")
-    until_s: float = schema.number(0.0, 0.0, 1e9, "seconds")
+    until_s: float = schema.number(1e9, 0.0, 1e9, "seconds")
+
+    def __post_init__(self) -> None:
+        if self.until_s <= self.from_s:
+            raise Misfit(f"expected a time after from_s ({self.from_s:g}), but it is {self.until_s:g}", ("until_s",), ("from_s",))
 
 
 @dataclass(frozen=True)
@@ -202,7 +328,7 @@ class Scenario:
     duration_s: float = schema.number(600.0, 1e-6, 1e9, "seconds")
     seed: int = schema.whole(1, 0, 2**63 - 1)
     topology: str = schema.choice("view", "view", "ring", "torus", "regular", "geometric", "complete")
-    availability: str = schema.text("", "the path of a CSV file of peer, on, off")
+    availability: str = schema.file("the path of a CSV file of peer, on, off")
     run: Run = schema.table(Run)
     classes: tuple[PeerClass, ...] = schema.tables(PeerClass, "a list of tables [[classes]]")
     arrivals: Arrivals = schema.table(Arrivals)
@@ -214,45 +340,89 @@ class Scenario:
     hostile: tuple[Hostile, ...] = schema.tables(Hostile, "a list of tables [[hostile]]")
     evaluation: Evaluation = schema.table(Evaluation)
 
+    place: ClassVar[schema.Place] = schema.Place("scenario")
+    """Where the settings stand, for errors; `load` and `changed` set it."""
+
     def __post_init__(self) -> None:
         if not self.classes:
             object.__setattr__(self, "classes", (PeerClass(),))
-        if abs(sum(entry.share for entry in self.classes) - 1.0) > 1e-6:
-            raise SettingsError(f"the shares of the classes add up to {sum(entry.share for entry in self.classes):g}, not to 1")
-        if sum(entry.share for entry in self.hostile) > 1.0:
-            raise SettingsError("the shares of the hostile peers add up to more than 1")
-        if self.run.link_timeout_s <= self.run.heartbeat_interval_s:
-            raise SettingsError("link_timeout_s is longer than heartbeat_interval_s")
-        regions = list(self.latency.regions)
-        rows = self.latency.matrix_ms
-        if regions and (len(rows) != len(regions) or any(not isinstance(row, list) or len(row) != len(regions) for row in rows)):
-            raise SettingsError(f"matrix_ms has {len(regions)} rows of {len(regions)} numbers, one a region")
-        unknown = next((entry.region for entry in self.classes if regions and entry.region not in regions), None)
-        if unknown is not None:
-            raise SettingsError(f'the region of each class is one of {", ".join(map(str, regions))}, but one is "{unknown}"')
+        _shares_fit("classes", self.classes, exactly=True)
+        _shares_fit("hostile", self.hostile, exactly=False)
+        self._check_regions()
+        self._check_partitions()
+        self._check_topology()
+
+    def _check_regions(self) -> None:
+        regions = self.latency.regions
+        for index, entry in enumerate(self.classes):
+            path = ("classes", index, "region")
+            if regions and entry.region not in regions:
+                raise Misfit(
+                    f'expected one of {", ".join(regions)}, the regions of the latency, but it is "{entry.region}"', path
+                )
+            if entry.region and not regions:
+                raise Misfit("expected latency.regions to name the regions, but there are none", path)
+
+    def _check_partitions(self) -> None:
+        order = sorted(range(len(self.partitions)), key=lambda index: self.partitions[index].at_s)
+        for before, after in itertools.pairwise(order):
+            heals = self.partitions[before].heal_s
+            if self.partitions[after].at_s < heals:
+                said = f"expected a time after the partition before it has healed ({heals:g} s)"
+                raise Misfit(said, ("partitions", after, "at_s"), ("partitions", before, "heal_s"))
+
+    def _check_topology(self) -> None:
+        if self.topology == "view" or self.run.method != "mesh":
+            return
+        about = (("topology",), ("peers",), ("run", "degree"))
+        if self.topology == "complete" and self.peers > 65:
+            raise Misfit(f"expected at most 65 peers: a peer has at most 64 links, and not {self.peers - 1:,}", *about)
+        if self.topology == "torus":
+            rows = next(rows for rows in range(math.isqrt(self.peers), 0, -1) if not self.peers % rows)
+            if rows < 3:
+                raise Misfit(f"{self.peers} peers make no torus; expected a number such as 16, 64, 100 or 1,024", *about)
+        degree = self.run.degree
+        if self.topology == "regular" and (degree >= self.peers or self.peers * degree % 2 or degree > 64):
+            said = f"{self.peers} peers of {degree} links each make no graph: links are fewer than peers, and one number is even"
+            raise Misfit(said, *about)
+
+    def located(self, problem: Misfit) -> SettingsError:
+        """Return an error that came up in a run with file, line and key of what it is about."""
+        return self.place.refuse(problem.said, *problem.paths)
 
     @classmethod
     def load(cls, source: str | Path) -> Scenario:
-        """Read the default of that name, or a TOML file; raises SettingsError with line, key and what was expected."""
+        """Read the default of that name, or a TOML file; raises SettingsError with line, key and what was expected.
+
+        Paths in a file (`latency.file`, `availability`, `run.data`) are relative to it.
+        """
         if str(source) in DEFAULTS:
             file = resources.files("sims.scenarios").joinpath(f"{source}.toml")
             return cls.parse(file.read_text(encoding="utf-8"), f"{source}.toml")
         path = Path(source)
-        if not path.exists() and path.suffix != ".toml":
-            raise SettingsError(f'There is no scenario "{source}"; give the path of a TOML file or one of {", ".join(DEFAULTS)}.')
-        values, place = schema.load_toml(path)
-        return schema.read_table(cls, values, place)
+        if path.suffix != ".toml" and not path.exists():
+            near = difflib.get_close_matches(str(source), DEFAULTS, 1)
+            guess = f'did you mean "{near[0]}"? Give' if near else "give"
+            raise SettingsError(
+                f'There is no scenario "{source}"; {guess} the path of a TOML file or one of {", ".join(DEFAULTS)}.'
+            )
+        return cls._read(*schema.load_toml(path))
 
     @classmethod
     def parse(cls, document: str, source: str = "scenario") -> Scenario:
-        """Read TOML text."""
-        values, place = schema.parse_toml(document, source)
-        return schema.read_table(cls, values, place)
+        """Read TOML text; `source` names it in errors."""
+        return cls._read(*schema.parse_toml(document, source))
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Scenario:
         """Read plain values, as `to_plain` gives them."""
-        return schema.read_table(cls, plain, schema.Place("scenario", ""))
+        return cls._read(plain, schema.Place("scenario"))
+
+    @classmethod
+    def _read(cls, values: dict[str, Any], place: schema.Place) -> Scenario:
+        scenario = schema.read_table(cls, values, place)
+        object.__setattr__(scenario, "place", place)
+        return scenario
 
     def to_plain(self) -> dict[str, Any]:
         """Return all settings as plain values for JSON."""
@@ -268,27 +438,48 @@ class Scenario:
 
         A number in a dotted key counts the entries of a list from 0 (`classes.0.up_mbps`), `classes.*.up_mbps` names all.
         """
+        return self.varied(settings, {key: f"changed {key}" for key in settings})
+
+    def varied(self, settings: Mapping[str, Any], where: Mapping[str, str]) -> Scenario:
+        """Return a variation as `changed` does; `where` says for each key what an error names in place of a line."""
         plain = self.to_plain()
+        place = schema.Changes(self.place, where)
         for key, value in settings.items():
-            _put(plain, key.split("."), schema.to_plain(value), key)
-        return Scenario.from_plain(plain)
+            _put(plain, key.split("."), schema.to_plain(value), key, place)
+        place.folder = None
+        return Scenario._read(plain, place)
 
 
-def _put(node: Any, path: list[str], value: Any, key: str) -> None:
+def _shares_fit(name: str, entries: Sequence[PeerClass | Hostile], exactly: bool) -> None:
+    total = sum(entry.share for entry in entries)
+    if total > 1.0 + 1e-6 or (exactly and total < 1.0 - 1e-6):
+        said = f"the shares of {name} add up to {total:g}, expected {'1' if exactly else 'at most 1'}"
+        raise Misfit(said, *((name, index, "share") for index in range(len(entries) - 1, -1, -1)))
+
+
+def _put(node: Any, path: list[str], value: Any, key: str, place: schema.Changes) -> None:
     head, rest = path[0], path[1:]
     if isinstance(node, list):
         if head == "*":
-            entries = node
-        elif head.isdigit() and int(head) < len(node):
-            entries = [node[int(head)]]
+            entries: list[Any] = list(range(len(node)))
+        elif head.isdecimal() and int(head) < len(node):
+            entries = [int(head)]
         else:
-            raise SettingsError(f'"{key}" names an entry that the scenario does not have; it has {len(node)} there.')
+            raise place.refuse(
+                f"there is no such entry; the scenario has {len(node)} there, counted from 0", tuple(key.split("."))
+            )
         for entry in entries:
-            _put(entry, rest, value, key)
+            if rest:
+                _put(node[entry], rest, value, key, place)
+            else:
+                node[entry] = value
+    elif not isinstance(node, dict):
+        raise place.refuse(f"there is no such key; what it stands in is {schema.shown(node)}", tuple(key.split(".")))
     elif not rest:
         node[head] = value
     else:
-        _put(node.setdefault(head, {}), rest, value, key)
+        inside: Any = [] if rest[0] == "*" or rest[0].isdecimal() else {}
+        _put(node.setdefault(head, inside), rest, value, key, place)
 
 
 def keys() -> list[str]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import date, time
+from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
-from meshlearn.errors import SettingsError
+from meshlearn.errors import SettingsError, UserError
 from sims.laws import EXPECTED as EXPECTED_LAW
 from sims.laws import Law, law_from, law_to_json
+from sims.toml_lines import Path, key_lines
 
 _Table = TypeVar("_Table")
 FILE_BYTES_MAX = 4 * 1024 * 1024
+SHOWN_MAX = 60
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class Check:
     expected: str
     table: type | None = None
     many: bool = False
+    path: bool = False
+    names: tuple[str, ...] = ()
 
 
 def number(default: float, low: float, high: float, unit: str = "") -> Any:
@@ -90,14 +98,20 @@ def law(default: Law | None) -> Any:
     return field(default=default, metadata={"check": Check(law_from, EXPECTED_LAW)})
 
 
-def anything(default: Any, expected: str, kinds: tuple[type, ...]) -> Any:
-    """Declare a value of one of some kinds, which somebody else checks."""
+def file(expected: str, *names: str) -> Any:
+    """Declare the path of a file that is there, or one of some words; without words it may be left out."""
 
-    def read(value: object) -> Any:
-        if not isinstance(value, kinds):
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not (value or "" in names):
             raise ValueError
         return value
 
+    names = names or ("",)
+    return field(default=names[0], metadata={"check": Check(read, expected, path=True, names=names)})
+
+
+def value(default: Any, expected: str, read: Callable[[object], Any]) -> Any:
+    """Declare a value with a reader of its own, which raises ValueError, or a SettingsError that says what is wrong."""
     return field(default_factory=lambda: default, metadata={"check": Check(read, expected)})
 
 
@@ -112,98 +126,176 @@ def tables(kind: type[_Table], expected: str) -> Any:
     return field(default=(), metadata={"check": Check(lambda value: value, expected, kind, True)})
 
 
+class Misfit(SettingsError):
+    """A value that does not fit: what was expected, and the keys that it is about, the likeliest first.
+
+    Keys are relative to the table that raises it; `read_table` and `Scenario.located` make an error with file and line of it.
+    """
+
+    def __init__(self, said: str, *paths: Path) -> None:
+        self.said = said.rstrip(".")
+        self.paths = paths or ((),)
+        super().__init__(f'"{shown_key(self.paths[0])}": {self.said}.' if self.paths[0] else f"{self.said}.")
+
+
+@contextmanager
+def about(*paths: Path) -> Iterator[None]:
+    """Turn what a part of the program says of a setting into a `Misfit` that names these keys."""
+    try:
+        yield
+    except Misfit:
+        raise
+    except UserError as problem:
+        raise Misfit(str(problem), *paths) from None
+
+
+def shown_key(path: Path) -> str:
+    """Return a key as an error names it: entries of a list are counted from 1."""
+    return "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
 class Place:
-    """Where in a file a key stands: finds its line for an error message."""
+    """Where settings stand: finds file and line of a key for an error message."""
 
-    def __init__(self, source: str, document: str) -> None:
-        self._source = source
-        self._lines = _key_lines(document)
+    def __init__(self, source: str, lines: Mapping[Path, int] | None = None, folder: FilePath | None = None) -> None:
+        self.source = source
+        self.lines = lines or {}
+        self.folder = folder
+        """What the paths in the settings are relative to; None for the working folder."""
 
-    def refuse(self, path: Sequence[str | int], said: str) -> SettingsError:
-        """Return the error that names file, line, key and what was expected."""
-        shown = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-        known = tuple(path)
-        while known and known not in self._lines:
-            known = known[:-1]
-        line = f", line {self._lines[known]}" if known else ""
-        return SettingsError(f'{self._source}{line}: "{shown}": {said}.')
+    def where(self, path: Path) -> str:
+        """Return file and line of a key, or of what it stands in."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return f"{self.source}, line {self.lines[path]}" if path else self.source
 
-
-def _key_lines(document: str) -> dict[tuple[str | int, ...], int]:
-    """Return the line of each key and table header; what stands in an inline table has the line of its key."""
-    lines: dict[tuple[str | int, ...], int] = {}
-    counts: dict[str, int] = {}
-    prefix: tuple[str | int, ...] = ()
-    for number_of_line, line in enumerate(document.splitlines(), 1):
-        if header := re.match(r"\s*\[\[\s*([\w.-]+)\s*\]\]", line):
-            name = header[1]
-            counts[name] = counts.get(name, -1) + 1
-            prefix = (*name.split("."), counts[name])
-        elif header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
-            prefix = tuple(header[1].split("."))
-        elif key := re.match(r"\s*([\w.-]+)\s*=", line):
-            lines.setdefault((*prefix, *key[1].split(".")), number_of_line)
-            continue
-        else:
-            continue
-        lines.setdefault(prefix, number_of_line)
-    return lines
+    def refuse(self, said: str, *paths: Path) -> SettingsError:
+        """Return the error that names file, line, key and what was expected: the first of the keys that was given."""
+        path = next((path for path in paths if path in self.lines), paths[0] if paths else ())
+        key = f'"{shown_key(path)}": ' if path else ""
+        return SettingsError(f"{self.where(path)}: {key}{said.rstrip('.')}.")
 
 
-def load_toml(path: Path) -> tuple[dict[str, Any], Place]:
+class Changes(Place):
+    """Settings that were changed one by one: an error names the change ("--set run.codec"), not a line."""
+
+    def __init__(self, base: Place, given: Mapping[str, str]) -> None:
+        super().__init__(base.source, base.lines, base.folder)
+        self._given = {tuple(key.split(".")): where for key, where in given.items()}
+
+    def refuse(self, said: str, *paths: Path) -> SettingsError:
+        """See `Place`; a key that was not changed is told with all the changes."""
+        for path in paths:
+            dotted = tuple(map(str, path))
+            for given, where in self._given.items():
+                if all(mine in (theirs, "*") for mine, theirs in zip(given, dotted, strict=False)) and dotted:
+                    return self._told(where, ".".join(dotted), said)
+        key = ".".join(map(str, paths[0])) if paths else ""
+        return self._told(", ".join(self._given.values()) or self.source, key, said)
+
+    @staticmethod
+    def _told(where: str, key: str, said: str) -> SettingsError:
+        name = f'"{key}": ' if key and where.rsplit(maxsplit=1)[-1].removeprefix("--") != key else ""
+        return SettingsError(f"{where}: {name}{said.rstrip('.')}.")
+
+
+def load_toml(path: FilePath) -> tuple[dict[str, Any], Place]:
     """Read a TOML file; raises SettingsError where there is none or it is no TOML (with the line)."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
-            raise SettingsError(f"{path} is larger than {FILE_BYTES_MAX} bytes, which no scenario is.")
+            raise SettingsError(f"{path} is larger than {FILE_BYTES_MAX:,} bytes, which no scenario is.")
         document = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, ValueError) as problem:
         raise SettingsError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or 'it is not UTF-8'}.") from None
-    return parse_toml(document, str(path))
+    return parse_toml(document, str(path), path.resolve().parent)
 
 
-def parse_toml(document: str, source: str) -> tuple[dict[str, Any], Place]:
+def parse_toml(document: str, source: str, folder: FilePath | None = None) -> tuple[dict[str, Any], Place]:
     """Parse TOML text; `source` names it in errors."""
     try:
-        return tomllib.loads(document), Place(source, document)
+        values = tomllib.loads(document)
     except tomllib.TOMLDecodeError as problem:
-        raise SettingsError(f"{source}: {problem}.") from None
+        raise _no_toml(document, source, str(problem)) from None
+    except (RecursionError, ValueError):
+        raise SettingsError(f"{source}: expected TOML, but a list or number in it is beyond all measure.") from None
+    # A carriage return before the end of a line counts for nothing, as in the parser.
+    return values, Place(source, key_lines(document.replace("\r\n", "\n")), folder)
 
 
-def read_table(kind: type[_Table], values: Mapping[str, Any], place: Place, path: tuple[str | int, ...] = ()) -> _Table:
+def _no_toml(document: str, source: str, problem: str) -> SettingsError:
+    lines = document.splitlines()
+    found = re.search(r" \(at line (\d+), column \d+\)$", problem)
+    number_of_line = int(found[1]) if found else max(len(lines), 1)
+    said = re.sub(r" \(at [^()]*\)$", "", problem)
+    line = lines[number_of_line - 1].strip() if number_of_line <= len(lines) else ""
+    quoted = f' in "{line if len(line) <= SHOWN_MAX else line[: SHOWN_MAX - 3] + "..."}"' if line else ""
+    return SettingsError(f"{source}, line {number_of_line}: expected TOML, but it is not{quoted}: {said[:1].lower()}{said[1:]}.")
+
+
+def no_such_key(key: str, known: Iterable[str]) -> str:
+    """Return what to say of a key that there is not."""
+    names = sorted(known)
+    near = difflib.get_close_matches(key, names, 1)
+    guess = f'did you mean "{near[0]}"? ' if near else ""
+    return f"there is no such key; {guess}expected one of {', '.join(names)}"
+
+
+def read_table(kind: type[_Table], values: Mapping[str, Any], place: Place, path: Path = ()) -> _Table:
     """Return the table that `values` describe; raises SettingsError that names the line, the key and what was expected."""
     checks: dict[str, Check] = {entry.name: entry.metadata["check"] for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
     read: dict[str, Any] = {}
     for key, value in values.items():
         where = (*path, key)
         if key not in checks:
-            raise place.refuse(where, f"there is no such key; expected one of {', '.join(sorted(checks))}")
+            raise place.refuse(no_such_key(key, checks), where)
         read[key] = _read_value(checks[key], value, place, where)
     try:
         return kind(**read)
-    except SettingsError as problem:
-        raise place.refuse(path, str(problem).rstrip(".")) from None
+    except Misfit as problem:
+        raise place.refuse(problem.said, *((*path, *inner) for inner in problem.paths)) from None
 
 
-def _read_value(check: Check, value: Any, place: Place, where: tuple[str | int, ...]) -> Any:
+def _read_value(check: Check, value: Any, place: Place, where: Path) -> Any:
     if check.table is not None:
         if check.many:
-            if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-                raise place.refuse(where, f"expected {check.expected}, but it is {_shown(value)}")
+            if not isinstance(value, list | tuple) or not all(isinstance(entry, dict) for entry in value):
+                raise place.refuse(f"expected {check.expected}, but it is {shown(value)}", where)
             return tuple(read_table(check.table, entry, place, (*where, index)) for index, entry in enumerate(value))
         if not isinstance(value, dict):
-            raise place.refuse(where, f"expected {check.expected}, but it is {_shown(value)}")
+            raise place.refuse(f"expected {check.expected}, but it is {shown(value)}", where)
         return read_table(check.table, value, place, where)
     try:
-        return check.read(value)
+        read = check.read(value)
+        return _found_file(read, check, place) if check.path else read
+    except Misfit as problem:
+        raise place.refuse(problem.said, *((*where, *inner) for inner in problem.paths)) from None
     except SettingsError as problem:
-        raise place.refuse(where, f"{str(problem).rstrip('.')}, but it is {_shown(value)}") from None
+        raise place.refuse(f"{str(problem).rstrip('.')}, but it is {shown(value)}", where) from None
     except (ValueError, TypeError):
-        raise place.refuse(where, f"expected {check.expected}, but it is {_shown(value)}") from None
+        raise place.refuse(f"expected {check.expected}, but it is {shown(value)}", where) from None
 
 
-def _shown(value: object) -> str:
-    shown = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+def _found_file(name: str, check: Check, place: Place) -> str:
+    """Return the absolute path of a file that settings name, relative to the file they stand in; as it is where it is no path."""
+    if name in check.names:
+        return name
+    path = (place.folder or FilePath()) / name
+    try:
+        there = path.exists()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        raise Misfit(f"expected {check.expected}, but there is no file {shown(str(path))}")
+    return str(path.resolve()) if place.folder is not None else name
+
+
+def shown(value: object) -> str:
+    """Return a value as a file would have it, cut where it is long."""
+    try:
+        text = toml_value(value)
+    except (ValueError, RecursionError):
+        text = "a value too long to show"
+    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 3] + "..."
 
 
 def to_plain(settings: Any) -> Any:
@@ -236,17 +328,24 @@ def _toml_lines(plain: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
             for entry in value:
                 later += ["", f"[[{name}]]", *_toml_lines(entry, (*path, key))]
         else:
-            lines.append(f"{key} = {_toml_value(value)}")
+            lines.append(f"{_toml_key(key)} = {toml_value(value)}")
     return lines + later
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return one value as TOML."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml_value(entry)}" for key, entry in value.items()) + " }"
+        return "{ " + ", ".join(f"{_toml_key(key)} = {toml_value(entry)}" for key, entry in value.items()) + " }"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(entry) for entry in value) + "]"
+        return "[" + ", ".join(toml_value(entry) for entry in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, date | time):
+        return value.isoformat()
     return repr(value)
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)

@@ -14,6 +14,7 @@ from sims import snapshot
 from sims.mesh import MeshWorld, RuleMaker
 from sims.results import Result
 from sims.scenario import Scenario
+from sims.schema import Misfit
 from sims.world import World
 
 SNAPSHOT_FILE = "snapshot.npz"
@@ -22,7 +23,14 @@ Progress = Callable[[World], None]
 
 
 def make_world(scenario: Scenario, *, rule: RuleMaker | None = None, checked: bool = True, batched: bool = True) -> World:
-    """Return the world of a scenario's method, not yet started."""
+    """Return the world of a scenario's method, not yet started; raises SettingsError that names file, line and key."""
+    try:
+        return _world_of(scenario, rule, checked, batched)
+    except Misfit as problem:
+        raise scenario.located(problem) from None
+
+
+def _world_of(scenario: Scenario, rule: RuleMaker | None, checked: bool, batched: bool) -> World:
     if scenario.run.method == "mesh":
         return MeshWorld(scenario, batched=batched, checked=checked, rule=rule)
     if rule is not None:

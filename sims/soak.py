@@ -14,7 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from sims.scenario import ATTACKS, Scenario
+from sims.names import ATTACKS
+from sims.scenario import Scenario
 from sims.seeds import Seeds, Stream
 from sims.simulation import simulate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -9,18 +10,24 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from meshlearn.errors import SettingsError
 from sims import plots, report, schema
+from sims.names import DEFAULTS
 from sims.results import write_table
-from sims.scenario import Scenario
+from sims.scenario import DATA, Scenario
 from sims.simulation import simulate
+from sims.toml_lines import Path as KeyPath
 
 CELLS_MAX = 100_000
+KEYS = ("name", "scenario", "seeds", "set", "grid")
+# What a dotted key of a scenario can begin with.
+TABLES = tuple(entry.name for entry in dataclasses.fields(Scenario) if entry.metadata["check"].table is not None)
 MEASURES = ("accuracy", "accuracy_worst", "disagreement", "bytes", "steps")
 
 
@@ -40,8 +47,31 @@ class Cell:
     @property
     def digest(self) -> str:
         """What the cell's file is called: a hash of the whole scenario."""
-        document = json.dumps(self.scenario.to_plain(), sort_keys=True)
+        document = json.dumps(self.scenario.to_plain() | _contents(self.scenario), sort_keys=True)
         return hashlib.sha256(document.encode()).hexdigest()[:16]
+
+
+def _contents(scenario: Scenario) -> dict[str, Any]:
+    """Return the hash of every file that a scenario names: a file that was changed makes another cell."""
+    names = (scenario.availability, scenario.latency.file, "" if scenario.run.data in DATA else scenario.run.data)
+    return {"files": [_hash(Path(name)) for name in names if name]}
+
+
+def _hash(path: Path) -> str:
+    files = sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else [path]
+    whole = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        part = _hash_of_file(file, status.st_size, status.st_mtime_ns)
+        whole.update(f"{file.relative_to(path)}\0{part}\0".encode())
+    return whole.hexdigest()
+
+
+@lru_cache(maxsize=65_536)
+def _hash_of_file(path: Path, size: int, changed_ns: int) -> str:
+    """Return the hash of a file; size and time of change are there to forget what has been rewritten meanwhile."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -52,49 +82,89 @@ class Plan:
     base: Scenario
     seeds: list[int]
     grid: Mapping[str, list[Any]]
+    where: Mapping[str, str] = field(default_factory=dict)
+    """File and line of each key of the grid, for errors."""
 
     @classmethod
     def load(cls, path: Path) -> Plan:
         """Read a sweep's TOML file; raises SettingsError that names the line and the key."""
         values, place = schema.load_toml(path)
-        unknown = next((key for key in values if key not in ("name", "scenario", "seeds", "grid", "set")), None)
-        if unknown is not None:
-            raise place.refuse((unknown,), "there is no such key; expected name, scenario, seeds, [set] or [grid]")
+        for key in values:
+            if key not in KEYS:
+                raise place.refuse(schema.no_such_key(key, KEYS), (key,))
+        name = values.get("name", path.stem)
+        if not isinstance(name, str) or not name:
+            raise place.refuse(f"expected text, but it is {schema.shown(name)}", ("name",))
         source = values.get("scenario")
-        if not isinstance(source, str):
-            raise place.refuse(("scenario",), "expected the name of a scenario or the path of its file")
-        seeds = values.get("seeds", 3)
-        if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
-            seeds = list(range(1, seeds + 1))
-        if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
-            raise place.refuse(("seeds",), "expected how many seeds, or a list of them")
-        grid = values.get("grid", {})
+        if not isinstance(source, str) or not source:
+            said = f"it is {schema.shown(source)}" if "scenario" in values else "there is none"
+            raise place.refuse(f"expected the name of a scenario or the path of its file, but {said}", ("scenario",))
+        changes, change_lines = _dotted(values.get("set", {}), "set", place)
+        base = _scenario(path, source, place).varied(changes, change_lines)
+        grid, grid_lines = _dotted(values.get("grid", {}), "grid", place)
         for key, choices in grid.items():
             if not isinstance(choices, list) or not choices:
-                raise place.refuse(("grid", key), f"expected a list of values, but it is {choices}")
-        nearby = path.parent / source
-        base = Scenario.load(nearby if nearby.exists() else source).changed(**values.get("set", {}))
-        plan = cls(values.get("name", path.stem), base, seeds, grid)
-        for key, choices in grid.items():
-            for choice in choices:
-                try:
-                    base.changed(**{key: choice})
-                except SettingsError as problem:
-                    raise place.refuse(("grid", key), str(problem).rstrip(".")) from None
+                raise SettingsError(f'{grid_lines[key]}: "{key}": expected a list of values, but it is {schema.shown(choices)}.')
+        plan = cls(name, base, _seeds(values.get("seeds", 3), place), grid, grid_lines)
+        plan.cells()
         return plan
 
     def cells(self) -> list[Cell]:
-        """Return every cell, in a fixed order: seeds vary fastest."""
+        """Return every cell, in a fixed order: seeds vary fastest. Raises SettingsError where values do not fit together."""
         count = len(self.seeds) * math.prod(len(choices) for choices in self.grid.values())
         if count > CELLS_MAX:
             raise SettingsError(f"The sweep has {count:,} cells, and {CELLS_MAX:,} are the most.")
         found = []
         for values in itertools.product(*self.grid.values()):
             settings = dict(zip(self.grid, values, strict=True))
-            for seed in self.seeds:
-                shown = tuple((key, _short(value)) for key, value in settings.items())
-                found.append(Cell(shown, seed, self.base.changed(**settings, seed=seed)))
+            shown = tuple((key, _short(value)) for key, value in settings.items())
+            where = {key: self.where.get(key, f"grid {key}") for key in settings}
+            world = self.base.varied(settings, where) if settings else self.base
+            found += [Cell(shown, seed, dataclasses.replace(world, seed=seed)) for seed in self.seeds]
         return found
+
+
+def _scenario(path: Path, source: str, place: schema.Place) -> Scenario:
+    nearby = path.parent / source
+    try:
+        return Scenario.load(source if source in DEFAULTS else nearby)
+    except SettingsError as problem:
+        if str(problem).startswith(str(nearby)) and nearby.exists():
+            raise
+        raise place.refuse(str(problem), ("scenario",)) from None
+
+
+def _seeds(seeds: Any, place: schema.Place) -> list[int]:
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and 0 < seeds <= CELLS_MAX:
+        return list(range(1, seeds + 1))
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds):
+        raise place.refuse(f"expected how many seeds, or a list of them, but it is {schema.shown(seeds)}", ("seeds",))
+    if len(set(seeds)) != len(seeds):
+        raise place.refuse(f"expected seeds that are all different, but they are {schema.shown(seeds)}", ("seeds",))
+    return seeds
+
+
+def _dotted(values: Any, name: str, place: schema.Place) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings of [set] or [grid] by dotted key, and where each one stands.
+
+    `run.codec = ...` is to TOML a table in a table, and `"run.codec" = ...` one key; both mean the same here.
+    """
+    if not isinstance(values, dict):
+        raise place.refuse(f"expected a table [{name}], but it is {schema.shown(values)}", (name,))
+    found: dict[str, Any] = {}
+    lines: dict[str, str] = {}
+    waiting: list[tuple[KeyPath, str, Any]] = [((name, key), key, value) for key, value in values.items()]
+    while waiting:
+        path, key, value = waiting.pop(0)
+        if isinstance(value, dict) and value and (name == "grid" or (key.partition(".")[0] in TABLES and len(path) == 2)):
+            waiting[:0] = [((*path, inner), f"{key}.{inner}", entry) for inner, entry in value.items()]
+            continue
+        if key == "seed":
+            raise place.refuse("expected the seeds under the key seeds, outside of the table", path)
+        if key in found:
+            raise place.refuse("expected every key once", path)
+        found[key], lines[key] = value, place.where(path)
+    return found, lines
 
 
 def _short(value: Any) -> Any:

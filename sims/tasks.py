@@ -15,6 +15,7 @@ from meshlearn.learning.datasets import open_dataset
 from meshlearn.learning.partition import partition
 from meshlearn.learning.spec import ModelSpec, initial_vector
 from sims.scenario import Scenario
+from sims.schema import Misfit, about
 from sims.seeds import Seeds
 
 Floats = NDArray[np.float32]
@@ -46,23 +47,32 @@ def make_task(scenario: Scenario, seeds: Seeds) -> Task:
     run = scenario.run
     if run.model == "consensus":
         return Task(None, np.zeros(run.parameters, np.float32), None, None, np.zeros((0, 1), np.float32), [])
-    train, test = _open(run.data, scenario.evaluation.test_examples)
-    spec = model_spec(run.model, train.input_shape, train.classes)
-    if spec.input_shape != train.input_shape:
-        raise SettingsError(f"The model reads examples of {list(spec.input_shape)} and the data has {list(train.input_shape)}.")
+    with about(("run", "data")):
+        train, test = _open(run.data, scenario.evaluation.test_examples)
+    with about(("run", "model")):
+        spec = model_spec(run.model, train.input_shape, train.classes)
+    if spec.input_shape != train.input_shape or spec.classes != train.classes:
+        raise Misfit(
+            f"expected a model of {list(train.input_shape)} values and {train.classes} classes, as the data has, but it has "
+            f"{list(spec.input_shape)} and {spec.classes}",
+            ("run", "model"),
+            ("run", "data"),
+        )
     inputs = train.inputs
     if inputs.dtype == np.uint8:
         inputs = inputs.astype(np.float32)
         np.divide(inputs, train.scale, out=inputs)
     given = run.seed >= 0
     seed = run.seed if given else seeds.child("data").integer()
+    with about(("run", "skew"), ("peers",), ("run", "data")):
+        held = holdings(train.labels, scenario.peers, run.skew, run.examples_per_peer, seed)
     return Task(
         spec,
         initial_vector(spec, run.seed if given else seeds.child("initial").integer()),
         train,
         test,
         np.ascontiguousarray(inputs, np.float32),
-        holdings(train.labels, scenario.peers, run.skew, run.examples_per_peer, seed),
+        held,
     )
 
 
