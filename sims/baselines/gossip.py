@@ -1,4 +1,8 @@
-"""Asynchronous gossip of the literature: whole or sliced models between random pairs."""
+"""Asynchronous gossip of the literature: whole or sliced models between random pairs.
+
+The papers let a machine speak at its own pace; here that is exchange_interval_s on average, the mesh's, so that what differs is
+what is said. With a `topology` its partners are its neighbours there.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sims.baselines.base import FLOAT_BYTES, Baseline
+from sims.baselines.local import ANY_TOPOLOGY
 from sims.node import Node
 from sims.scenario import Scenario
 from sims.tasks import Floats
@@ -15,6 +20,8 @@ from sims.tasks import Floats
 
 class Gossip(Baseline):
     """Every machine trains without pause and speaks by its own clock, on average once in exchange_interval_s."""
+
+    topologies = ANY_TOPOLOGY
 
     def joined(self, node: Node) -> None:
         """See `Baseline`."""
@@ -26,18 +33,15 @@ class Gossip(Baseline):
 
     def timed(self, node: Node, what: str) -> None:
         """See `Baseline`."""
-        if what == "join":
-            self.get_ready(node)
-        elif node.ready:
-            self.gossip(node)
-            self._again(node)
+        self.gossip(node)
+        self._again(node)
 
     def gossip(self, node: Node) -> None:
         """Say what there is to say at a tick of the clock."""
 
     def received(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
         """See `Baseline`."""
-        if not self.answered_pull(node, kind, sender, data) and node.ready:
+        if node.ready:
             self.heard(node, kind, sender, data)
 
     def heard(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
@@ -45,34 +49,37 @@ class Gossip(Baseline):
 
 
 class AdPsgd(Gossip):
-    """Asynchronous decentralised parallel SGD in float32 (Lian, Zhang, Zhang & Liu 2018).
+    """Asynchronous decentralised parallel SGD in float32 (AD-PSGD: Lian, Zhang, Zhang & Liu 2018, algorithm 1).
 
-    At each tick a machine averages its whole model with that of a random other: both go halfway. Gradients are those of the model
-    at the beginning of their step, applied at its end.
+    A machine averages its whole model with that of a random other (x_i, x_j <- (x_i + x_j) / 2), and gradients are those of the
+    model at the beginning of their step, applied at its end. The paper's averaging is atomic; here each side adds half of the
+    difference that it saw, so that steps in between are kept. An answer that is lost leaves a one-sided average. The paper
+    averages once a step; here once in exchange_interval_s, at the mesh's pace.
     """
 
     def gossip(self, node: Node) -> None:
         """See `Gossip`."""
         other = self.random_other(node, ready=True)
         if other is not None:
-            self.send(node, other, self.model_bytes, "ask", self.vectors[node.number].copy())
+            self.send(node, other, self.model_bytes, "ask", self.model_of(node))
 
     def heard(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
         """See `Gossip`."""
         row = self.vectors[node.number]
         if kind == "ask":
-            own = row.copy()
-            row += np.float32(0.5) * (data[0] - own)
+            own = self.model_of(node)
+            row += np.float32(0.5) * (data[0] - row)
             self.send(node, self.nodes[sender], self.model_bytes, "answer", own, data[0])
         else:
             row += np.float32(0.5) * (data[0] - data[1])
 
 
 class PartitionedGossip(Gossip):
-    """Gossip learning with partitioned models (Hegedus, Danner & Jelasity 2021).
+    """Gossip learning with partitioned models (Hegedus, Danner & Jelasity 2021, algorithms 1, 2 and 4).
 
     At each tick a machine pushes one random part of its model to a random other, which merges it by age: the mean of both,
-    weighted by how many updates each has absorbed.
+    weighted by how many updates each has absorbed, and the larger age. In the paper a machine trains when a model comes;
+    here it trains without pause, as all others do.
     """
 
     def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
@@ -101,18 +108,24 @@ class PartitionedGossip(Gossip):
         if steps:
             node.store["ages"] = [age + steps for age in node.store["ages"]]
 
+    def part_of(self, node: Node, index: int) -> Floats:
+        """Return a copy of a part of a machine's model as it says it."""
+        here = slice(self._parts[index][0], self._parts[index][-1] + 1)
+        return self.said(node, f"part {index}", self.vectors[node.number, here], self.task.initial[here])
+
     def gossip(self, node: Node) -> None:
         """See `Gossip`."""
         self.push(node, self._chance.below(len(self._parts)))
 
-    def push(self, node: Node, index: int) -> None:
-        """Send a part to a random machine."""
+    def push(self, node: Node, index: int) -> bool:
+        """Send a part to a random machine; return whether there was one."""
         other = self.random_other(node, ready=True)
-        if other is not None:
-            self._count(node)
-            part = self._parts[index]
-            values = self.vectors[node.number, part[0] : part[-1] + 1].copy()
-            self.send(node, other, FLOAT_BYTES * len(part), "part", values, index, node.store["ages"][index])
+        if other is None:
+            return False
+        self._count(node)
+        size = FLOAT_BYTES * len(self._parts[index])
+        self.send(node, other, size, "part", self.part_of(node, index), index, node.store["ages"][index])
+        return True
 
     def heard(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
         """See `Gossip`."""
@@ -127,43 +140,51 @@ class PartitionedGossip(Gossip):
 
 
 class PartitionedGossipTokens(PartitionedGossip):
-    """The same with a randomised token account a part (Danner & Jelasity 2018; A = half of the capacity C).
+    """The same with a randomised token account a part (Danner & Jelasity 2018, section 3.1; A = half of the capacity C).
 
-    A tick gives a token, or sends with a probability that rises from A - 1 tokens to C; news are passed on at once while there
-    are tokens: about balance / A messages.
+    A tick sends with the probability (a - A + 1) / (C - A + 1) from a = A - 1 tokens on, and else gives a token; news are
+    passed on at once: a / A messages on average, each of which costs a token (every message counts as news).
     """
 
     def joined(self, node: Node) -> None:
         """See `Baseline`."""
-        node.store.setdefault("tokens", [0] * min(self.scenario.run.slices, self.task.parameter_count))
+        node.store.setdefault("tokens", [0] * len(self._parts))
         super().joined(node)
 
     def gossip(self, node: Node) -> None:
         """See `Gossip`."""
         index = self._chance.below(len(self._parts))
-        capacity = self.scenario.run.token_capacity
-        enough = max(1, capacity // 2)
-        balance = node.store["tokens"][index]
-        if self._chance.uniform() < (balance - enough + 1) / (capacity - enough + 1):
-            self.push(node, index)
-        else:
+        balance, capacity = node.store["tokens"][index], self.scenario.run.token_capacity
+        if not (self._chance.uniform() < proactive(balance, capacity) and self.push(node, index)):
             node.store["tokens"][index] = min(capacity, balance + 1)
 
     def heard(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
         """See `Gossip`."""
         super().heard(node, kind, sender, data)
         index = data[1]
-        share = node.store["tokens"][index] / max(1, self.scenario.run.token_capacity // 2)
+        share = node.store["tokens"][index] / enough(self.scenario.run.token_capacity)
         count = int(share) + (self._chance.uniform() < share - int(share))
         for _ in range(min(count, node.store["tokens"][index])):
-            node.store["tokens"][index] -= 1
-            self.push(node, index)
+            if self.push(node, index):
+                node.store["tokens"][index] -= 1
+
+
+def enough(capacity: int) -> int:
+    """Return A: how many tokens a message of one's own accord wants."""
+    return max(1, capacity // 2)
+
+
+def proactive(balance: int, capacity: int) -> float:
+    """Return the probability of a message of one's own accord with so many tokens (Danner & Jelasity 2018, equation 3)."""
+    return min(1.0, max(0.0, (balance - enough(capacity) + 1) / (capacity - enough(capacity) + 1)))
 
 
 class Epidemic(Gossip):
-    """Epidemic learning (De Vos, Farhadkhani, Guerraoui, Kermarrec, Pires & Sharma 2023), with `degree` receivers a round.
+    """Epidemic learning (EL-Local: De Vos, Farhadkhani, Guerraoui, Kermarrec, Pires & Sharma 2023, algorithm 1), s = `degree`.
 
-    At each tick a machine averages its model with all that have come since the last one, and sends it to random others.
+    At each tick a machine averages its model with all that have come since the last one, x <- (x + sum of x_j) / (|S| + 1), and
+    sends the result of its steps to s distinct random others. The paper's rounds are synchronous with one step each; here a
+    round is a machine's own tick with the steps that it had time for, so that nobody waits.
     """
 
     def gossip(self, node: Node) -> None:
@@ -173,15 +194,17 @@ class Epidemic(Gossip):
         if heard is not None:
             total, count = heard
             row += (total - np.float32(count) * row) / np.float32(count + 1)
-        model = row.copy()
+        model = self.model_of(node)
+        chosen: tuple[int, ...] = ()
         for _ in range(self.scenario.run.degree):
-            other = self.random_other(node, ready=True)
+            other = self.random_other(node, ready=True, but=chosen)
             if other is not None:
+                chosen += (other.number,)
                 self.send(node, other, self.model_bytes, "model-of", model)
 
     def heard(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
         """See `Gossip`."""
-        total, count = node.store.get("heard", (0.0, 0))
+        total, count = node.store.get("heard", (np.zeros_like(data[0]), 0))
         node.store["heard"] = (total + data[0], count + 1)
 
 
@@ -191,13 +214,13 @@ class NaiveEightBit(PartitionedGossip):
     Its error follows the size of the weights and never goes away; the mean of the mesh drifts.
     """
 
-    def push(self, node: Node, index: int) -> None:
+    def push(self, node: Node, index: int) -> bool:
         """See `PartitionedGossip`."""
         other = self.random_other(node, ready=True)
-        if other is not None:
-            part = self._parts[index]
-            values = eight_bits(self.vectors[node.number, part[0] : part[-1] + 1])
-            self.send(node, other, len(part) + FLOAT_BYTES, "part", values, index, 0)
+        if other is None:
+            return False
+        self.send(node, other, len(self._parts[index]) + FLOAT_BYTES, "part", eight_bits(self.part_of(node, index)), index, 0)
+        return True
 
     def heard(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
         """See `Gossip`."""

@@ -1,34 +1,37 @@
-"""Methods with a server: its line is 1 Gbit/s, it never fails, and it holds the model."""
+"""Methods with a server: its line is 1 Gbit/s, it holds the model, and in an outage of the scenario it is away.
+
+It keeps what it has over an outage, but hears and says nothing, and its timers wait. A worker that has no work says hello again
+every answer_timeout_s; the server forgets one that owes it an answer for so long, and a volunteer's closed page tells it at
+once.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 
+from meshlearn.learning.optimisers import make_optimiser
 from sims.baselines.base import Baseline
 from sims.node import Node
 from sims.scenario import Scenario
 from sims.tasks import Floats
 
+ROUND, LATE, QUIET = "round", "late", "quiet"
+
 
 class ServerMethod(Baseline):
     """The model is the server's; workers get it and send something back."""
 
+    has_server = True
     pulls = False
 
     def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
         super().__init__(scenario, batched=batched)
         self.model: Floats = self.task.initial.copy()
         self.rounds = 0
-
-    def start(self) -> None:
-        """See `World`."""
-        super().start()
-        self.after(0.0, self.server, "round")
-
-    def joined(self, node: Node) -> None:
-        """A worker waits for the server's word."""
+        self._optimiser = make_optimiser(scenario.run.optimiser, self.task.parameter_count)
 
     def measured(self) -> list[int]:
         """See `World`: what counts is the server's model, which stands in every worker's row."""
@@ -41,200 +44,301 @@ class ServerMethod(Baseline):
         """See `World`."""
         return {**super().outcomes(), "rounds": float(self.rounds)}
 
-    def work(self, node: Node, vector: Floats, tag: Any) -> None:
-        """Let a worker take one step at a vector; `worked` is called at its end."""
-        node.store = {"tag": tag, "vector": vector, "steps": 0}
-        node.training = True
-        self.vectors[node.number] = vector
-        self._begin_step(node)
+    def apply(self, gradient: Floats) -> None:
+        """Take one step of the run's optimiser at the server."""
+        change = np.empty_like(self.model)
+        self._optimiser.change(gradient, change)
+        self.model += change
 
+    def patience_s(self, workers: list[Node], steps: int) -> float:
+        """Return how long the server waits for `steps` steps of the slowest of some workers."""
+        return self.scenario.run.answer_timeout_s + 2.0 * steps * max(node.step_s for node in workers)
 
-class ParameterServer(ServerMethod):
-    """Synchronous SGD that waits for the slowest worker (MLitB: Meeds, Hendriks, Faraby, Bruntink & Welling 2015).
+    # -- the worker's side --------------------------------------------------------------------------------------------
 
-    The server sends the model to all, each sends the gradient of one batch back, and the mean of all is one step. A worker that
-    said goodbye is not waited for; one that fell silent is given up after link_timeout_s.
-    """
+    def joined(self, node: Node) -> None:
+        """A worker says hello, and again as long as it hears nothing; one that cannot compute does not."""
+        node.store = {"heard": False}
+        if node.step_s < float("inf"):
+            self._hello(node)
 
-    def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
-        super().__init__(scenario, batched=batched)
-        self._waiting: dict[int, int] = {}
-        self._sum: Floats = np.zeros_like(self.model)
-        self._count = 0
-
-    def timed(self, node: Node, what: str) -> None:
-        """See `Baseline`."""
-        if what == "round":
-            self._begin_round()
-        elif what == f"late {self.rounds}":
-            self._waiting.clear()
-            self._end_round()
-
-    def _begin_round(self) -> None:
-        self.rounds += 1
-        self._waiting = {number: self.nodes[number].token for number in sorted(self.online)}
-        self._sum[:] = 0.0
-        self._count = 0
-        if not self._waiting:
-            self.after(1.0, self.server, "round")
-            return
-        model = self.model.copy()
-        for number in self._waiting:
-            self.send(self.server, self.nodes[number], self.model_bytes, "model", model, self.rounds)
-        slowest = max(self.nodes[number].step_s for number in self._waiting)
-        self.after(self.scenario.run.link_timeout_s + 2.0 * slowest, self.server, f"late {self.rounds}")
+    def _hello(self, node: Node) -> None:
+        if not node.store["heard"] and not node.training:
+            self.send(node, self.server, 0, "hello")
+        node.store["heard"] = False
+        self.after(self.scenario.run.answer_timeout_s, node, QUIET)
 
     def received(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
         """See `Baseline`."""
-        if kind == "model":
-            self.trainer.drop(node.number)
-            if not node.training:
-                self.work(node, data[0], data[1])
-        elif kind == "gradient" and data[1] == self.rounds and self._waiting.pop(sender, None) is not None:
-            self._sum += data[0]
-            self._count += 1
-            self._end_round()
+        if node is self.server:
+            self.answered(kind, self.nodes[sender], data)
+            return
+        node.store["heard"] = True
+        if node.training:
+            # Still at something that the server has given up, which it ends first.
+            node.store["next"] = data
+        else:
+            self._work(node, data)
+
+    def timed(self, node: Node, what: str) -> None:
+        """See `Baseline`."""
+        if node is self.server:
+            self.server_timed(what)
+        else:
+            self._hello(node)
+
+    def _work(self, node: Node, data: tuple[Any, ...]) -> None:
+        node.store.update(origin=data[0], vector=data[0].copy(), tag=data[1], done=0)
+        node.training = True
+        self._begin_step(node)
+
+    def _begin_step(self, node: Node) -> None:
+        # The row shows the server's model when it is measured; the worker's own is kept beside it.
+        self.vectors[node.number] = node.store["vector"]
+        super()._begin_step(node)
 
     def stepped(self, node: Node) -> bool:
-        """See `World`."""
-        gradient = self.trainer.gradient(node.number).copy()
-        node.training = False
-        self.send(node, self.server, self.model_bytes, "gradient", gradient, node.store["tag"])
+        """See `World`: send the gradient, and go on with what has come meanwhile."""
+        weight = self.trainer.batch_size(node.number)
+        gradient = self.said(node, "gradient", self.trainer.gradient(node.number))
+        self._hand_in(node, gradient, weight)
         return False
+
+    def _hand_in(self, node: Node, values: Floats, weight: int) -> None:
+        node.training = False
+        self.send(node, self.server, self.model_bytes, "answer", values, node.store["tag"], weight)
+        later = node.store.pop("next", None)
+        if later is not None:
+            self._work(node, later)
+
+    # -- the server's side --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def answered(self, kind: str, worker: Node, data: tuple[Any, ...]) -> None:
+        """The server hears a hello, or an answer: values, tag, weight."""
+
+    @abstractmethod
+    def server_timed(self, what: str) -> None:
+        """A timer of the server has run out."""
+
+
+class RoundMethod(ServerMethod):
+    """Rounds: the server sends its model to some, waits for all of their answers, and combines them by weight."""
+
+    steps = 1
+
+    def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
+        super().__init__(scenario, batched=batched)
+        self._members: dict[int, int] = {}
+        self._waiting: dict[int, int] = {}
+        self._running = False
+        self._sum = np.zeros_like(self.model)
+        self._weight = 0
+        self.answers_missing = 0
+
+    def outcomes(self) -> dict[str, float]:
+        """See `World`."""
+        return {**super().outcomes(), "answers_missing": float(self.answers_missing)}
+
+    def choose(self, members: list[int]) -> list[int]:
+        """Return who takes part in a round."""
+        return members
+
+    @abstractmethod
+    def combine(self, mean: Floats) -> None:
+        """Make the next model of the weighted mean of the answers."""
+
+    def answered(self, kind: str, worker: Node, data: tuple[Any, ...]) -> None:
+        """See `ServerMethod`. A hello of one who is waited for says that it has no model: it gets it (again)."""
+        number = worker.number
+        if self._members.get(number) != worker.token:
+            self._members[number] = worker.token
+            if self._waiting.pop(number, None) is not None:
+                self._finish()
+        if kind == "answer" and data[1] == self.rounds and self._waiting.pop(number, None) is not None:
+            values, _, weight = data
+            self._sum += np.float32(weight) * values
+            self._weight += weight
+            self._finish()
+        elif kind == "hello" and number in self._waiting:
+            self.send(self.server, worker, self.model_bytes, "model", self.model.copy(), self.rounds)
+        if not self._running:
+            self._running = True
+            self.after(0.0, self.server, ROUND)
+
+    def server_timed(self, what: str) -> None:
+        """See `ServerMethod`."""
+        if what == ROUND:
+            self._begin()
+        elif what == f"{LATE} {self.rounds}" and self._waiting:
+            self.answers_missing += len(self._waiting)
+            for number in self._waiting:
+                self._members.pop(number, None)
+            self._waiting = {}
+            self._finish()
+
+    def _begin(self) -> None:
+        self._running = bool(self._members)
+        if not self._running:
+            return
+        self.rounds += 1
+        chosen = self.choose(sorted(self._members))
+        self._waiting = {number: self._members[number] for number in sorted(chosen)}
+        self._sum[:] = 0.0
+        self._weight = 0
+        model = self.model.copy()
+        for number in self._waiting:
+            self.send(self.server, self.nodes[number], self.model_bytes, "model", model, self.rounds)
+        patience_s = self.patience_s([self.nodes[number] for number in self._waiting], self.steps)
+        self.after(patience_s, self.server, f"{LATE} {self.rounds}")
 
     def departed(self, node: Node, polite: bool, keeps: bool) -> None:
         """See `World`."""
         super().departed(node, polite, keeps)
-        if polite and self._waiting.pop(node.number, None) is not None:
-            self._end_round()
+        if polite and not self.outage_until():
+            self._members.pop(node.number, None)
+            if self._waiting.pop(node.number, None) is not None:
+                self._finish()
 
-    def _end_round(self) -> None:
+    def _finish(self) -> None:
         if self._waiting:
             return
-        if self._count:
-            self.optimiser_step(self.model, self._sum / np.float32(self._count))
-        self._count = 0
-        self.after(0.0 if self.online else 1.0, self.server, "round")
-        self._waiting = {-1: 0}
+        if self._weight:
+            self.combine(self._sum / np.float32(self._weight))
+            self._weight = 0
+        self.after(0.0, self.server, ROUND)
+
+
+class ParameterServer(RoundMethod):
+    """Synchronous SGD that waits for the slowest worker (MLitB: Meeds, Hendriks, al Faraby, Bruntink & Welling 2015).
+
+    The server sends the model to all, each sends the gradient of its batch back, and their mean, weighted by how many examples
+    each has seen, is one step of the server's optimiser. MLitB gives each worker a span of time, in which a fast one computes
+    several batches; here each computes one. Its server learns of a lost worker by its socket; here it waits answer_timeout_s
+    and two steps of the slowest.
+    """
+
+    def combine(self, mean: Floats) -> None:
+        """See `RoundMethod`."""
+        self.apply(mean)
+
+
+class FederatedAveraging(RoundMethod):
+    """Rounds of `local_steps` steps at a tenth of the clients (FedAvg: McMahan, Moore, Ramage, Hampson & Arcas 2017, alg. 1).
+
+    w(t+1) is the sum of n_k / n w_k(t+1) over the clients that were chosen and have answered; C = 0.1, and E epochs are
+    local_steps steps here. The paper waits for all that were chosen; here answer_timeout_s and twice the time of the slowest
+    are the most.
+    """
+
+    SHARE = 0.1
+
+    def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
+        super().__init__(scenario, batched=batched)
+        self.steps = scenario.run.local_steps
+
+    def choose(self, members: list[int]) -> list[int]:
+        """See `RoundMethod`: max(C K, 1) clients at random."""
+        return self._some_of(members, max(1, round(self.SHARE * len(members))))
+
+    def combine(self, mean: Floats) -> None:
+        """See `RoundMethod`."""
+        self.model = mean
+
+    def stepped(self, node: Node) -> bool:
+        """See `World`."""
+        store = node.store
+        self.trainer.finish(node.number, store["vector"])
+        store["done"] += 1
+        if store["done"] < self.steps:
+            return True
+        self._hand_in(node, self.said(node, "update", store["vector"], store["origin"]), len(self.task.holdings[node.number]))
+        return False
 
 
 class TaskQueue(ServerMethod):
-    """A queue of gradient tasks that any worker may take (JSDoop: Morell, Camero & Alba 2019).
+    """A queue of gradient tasks that any volunteer may take (JSDoop: Morell, Camero & Alba 2019, section 3).
 
-    A version of the model is `local_steps` tasks; a worker asks for one, gets model and batch, and sends the gradient back. When
-    all of a version are done their mean is one step. A task that is not done after link_timeout_s is given out again.
+    A version of the model is `local_steps` tasks ("map"); a volunteer asks for one, gets model and batch, and sends the
+    gradient back. When all of a version are in, their mean ("reduce", at the server here) is one step. A task is invisible to
+    others while somebody has it, and visible again after answer_timeout_s and two of the volunteer's steps, or at once when its
+    page is closed; what is late counts while its version lasts. The data is the server's, as in the paper: a batch may be any
+    of the training data, whatever the skew.
     """
 
     def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
         super().__init__(scenario, batched=batched)
         assert self.task.train is not None
+        whole = np.arange(len(self.task.train), dtype=np.int64)
+        self.task.holdings[:] = [whole] * len(self.task.holdings)
         self._batch_bytes = scenario.run.batch_size * int(np.prod(self.task.train.input_shape))
         self._free = list(range(scenario.run.local_steps))
-        self._out: dict[int, float] = {}
-        self._idle: list[int] = []
+        self._out: dict[int, tuple[int, float]] = {}
+        """By task: who has it, and until when."""
+        self._idle: dict[int, float] = {}
+        """Who asked for a task, and when."""
         self._sum: Floats = np.zeros_like(self.model)
+        self._weight = 0
+        self.tasks_again = 0
 
-    def joined(self, node: Node) -> None:
-        """A worker asks for its first task."""
-        self.send(node, self.server, 0, "ask")
+    def outcomes(self) -> dict[str, float]:
+        """See `World`."""
+        return {**super().outcomes(), "tasks_again": float(self.tasks_again)}
 
-    def received(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
-        """See `Baseline`."""
-        if kind == "task":
-            if not node.training:
-                self.work(node, data[0], data[1:])
-            return
-        if kind == "gradient" and data[1] == self.rounds and self._out.pop(data[2], None) is not None:
-            self._sum += data[0]
-            if not self._free and not self._out:
-                self.optimiser_step(self.model, self._sum / np.float32(self.scenario.run.local_steps))
-                self._sum[:] = 0.0
-                self.rounds += 1
-                self._free = list(range(self.scenario.run.local_steps))
-        if sender not in self._idle:
-            self._idle.append(sender)
+    def answered(self, kind: str, worker: Node, data: tuple[Any, ...]) -> None:
+        """See `ServerMethod`. An answer asks for the next task, too."""
+        if kind == "answer":
+            values, (version, number), weight = data
+            if version == self.rounds and (number in self._out or number in self._free):
+                self._done(number, values, weight)
+        self._idle.setdefault(worker.number, self.clock.now)
         self._hand_out()
+
+    def _done(self, number: int, values: Floats, weight: int) -> None:
+        self._out.pop(number, None)
+        if number in self._free:
+            self._free.remove(number)
+        self._sum += np.float32(weight) * values
+        self._weight += weight
+        if not self._free and not self._out:
+            self.apply(self._sum / np.float32(self._weight))
+            self._sum[:] = 0.0
+            self._weight = 0
+            self.rounds += 1
+            self._free = list(range(self.scenario.run.local_steps))
 
     def _hand_out(self) -> None:
+        # A volunteer that is still there would have asked again by then.
+        stale = self.clock.now - 2.0 * self.scenario.run.answer_timeout_s
         while self._free and self._idle:
-            worker = self.nodes[self._idle.pop(0)]
-            if not worker.online:
+            number, asked_at = next(iter(self._idle.items()))
+            del self._idle[number]
+            if asked_at < stale:
                 continue
-            number = self._free.pop(0)
-            self._out[number] = self.clock.now
-            self.send(self.server, worker, self.model_bytes + self._batch_bytes, "task", self.model.copy(), self.rounds, number)
+            worker, task = self.nodes[number], self._free.pop(0)
+            patience_s = self.patience_s([worker], 1)
+            self._out[task] = number, self.clock.now + patience_s
+            self.after(patience_s, self.server, f"{self.rounds} {task}")
+            tag = (self.rounds, task)
+            self.send(self.server, worker, self.model_bytes + self._batch_bytes, "task", self.model.copy(), tag)
 
-    def timed(self, node: Node, what: str) -> None:
-        """See `Baseline`: every second, tasks that are overdue go back into the queue."""
-        overdue = self.clock.now - self.scenario.run.link_timeout_s
-        for number in [number for number, since in self._out.items() if since <= overdue]:
-            del self._out[number]
-            self._free.append(number)
-        self._hand_out()
-        self.after(1.0, self.server, "round")
+    def server_timed(self, what: str) -> None:
+        """See `ServerMethod`: a task whose time is over goes back into the queue."""
+        version, task = (int(word) for word in what.split())
+        if version == self.rounds and task in self._out and self._out[task][1] <= self.clock.now:
+            self._again(task)
+            self._hand_out()
 
-    def stepped(self, node: Node) -> bool:
+    def _again(self, task: int) -> None:
+        del self._out[task]
+        self._free.append(task)
+        self.tasks_again += 1
+
+    def departed(self, node: Node, polite: bool, keeps: bool) -> None:
         """See `World`."""
-        gradient = self.trainer.gradient(node.number).copy()
-        node.training = False
-        self.send(node, self.server, self.model_bytes, "gradient", gradient, *node.store["tag"])
-        return False
-
-
-class FederatedAveraging(ServerMethod):
-    """Rounds of `local_steps` steps at a tenth of the clients (FedAvg: McMahan, Moore, Ramage, Hampson & Arcas 2017).
-
-    The server waits `answer_timeout_s` and averages what has come, weighted by examples.
-    """
-
-    def __init__(self, scenario: Scenario, *, batched: bool = True) -> None:
-        super().__init__(scenario, batched=batched)
-        self._sum: Floats = np.zeros_like(self.model)
-        self._weight = 0.0
-
-    def timed(self, node: Node, what: str) -> None:
-        """See `Baseline`."""
-        if self._weight:
-            self.model = self._sum / np.float32(self._weight)
-        self.rounds += 1
-        self._sum = np.zeros_like(self.model)
-        self._weight = 0.0
-        online = sorted(self.online)
-        model = self.model.copy()
-        for number in self._some_of(online, max(1, len(online) // 10)):
-            self.send(self.server, self.nodes[number], self.model_bytes, "model", model, self.rounds)
-        self.after(self.scenario.run.answer_timeout_s, self.server, "round")
-
-    def received(self, node: Node, kind: str, sender: int, data: tuple[Any, ...]) -> None:
-        """See `Baseline`."""
-        if kind == "model":
-            if node.training:
-                # Still at an earlier round, which the server has closed.
-                node.store["next"] = data
-            else:
-                self.work(node, data[0], data[1])
-        elif kind == "update" and data[1] == self.rounds:
-            weight = np.float32(len(self.task.holdings[sender]))
-            self._sum += weight * data[0]
-            self._weight += float(weight)
-
-    def stepped(self, node: Node) -> bool:
-        """See `World`."""
-        row = self.vectors[node.number]
-        row[:] = node.store["vector"]
-        self.trainer.finish(node.number, row)
-        node.store["vector"] = row.copy()
-        node.store["steps"] += 1
-        if node.store["steps"] < self.scenario.run.local_steps:
-            return True
-        self.send(node, self.server, self.model_bytes, "update", row.copy(), node.store["tag"])
-        node.training = False
-        later = node.store.get("next")
-        if later is not None:
-            self.work(node, later[0], later[1])
-        return False
-
-    def _begin_step(self, node: Node) -> None:
-        # The row shows the server's model when it is measured; the client's own is kept beside it.
-        self.vectors[node.number] = node.store["vector"]
-        super()._begin_step(node)
+        super().departed(node, polite, keeps)
+        if polite and not self.outage_until():
+            self._idle.pop(node.number, None)
+            for task in [task for task, (number, _) in self._out.items() if number == node.number]:
+                self._again(task)
+            self._hand_out()
