@@ -114,8 +114,9 @@ class Tab:
 class Mesh:
     """A server with one run, and whoever takes part in it."""
 
-    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+    def __init__(self, directory: Path, stack: AsyncExitStack, host: str) -> None:
         self.directory = directory
+        self._host = host
         self.peers: list[Child] = []
         self.heard: list[tuple[Child, dict[str, Any]]] = []
         self.url = ""
@@ -141,7 +142,8 @@ class Mesh:
 
     async def serve(self, port: int = 0) -> None:
         """Start the server."""
-        arguments = ["serve", "--port", str(port), "--state", str(self.directory / "state"), "--json"]
+        state = str(self.directory / "state")
+        arguments = ["serve", "--host", self._host, "--port", str(port), "--state", state, "--json"]
         self._server = Child("server", arguments, self.directory / "server.log", lambda child, line: None)
         await self._server.start()
         self._stack.push_async_callback(self._server.stop)
@@ -188,12 +190,14 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(directory: Path, *, model: Path | None = None, by: str = "the tests", **settings: Any) -> AsyncIterator[Mesh]:
+async def mesh(
+    directory: Path, *, model: Path | None = None, by: str = "the tests", host: str = "127.0.0.1", **settings: Any
+) -> AsyncIterator[Mesh]:
     """A server with one run of the packaged digits; `settings` are those of the run, `model` a specification of its own."""
     if not (DIST / "index.html").is_file():
         pytest.fail("the page is not built: run `python browser/build_hook.py`")
     async with AsyncExitStack() as stack:
-        made = Mesh(directory, stack)
+        made = Mesh(directory, stack, host)
         fields = {
             "seed": 1,
             "batch_size": 32,

@@ -216,7 +216,7 @@ async def test_every_field_has_a_name_and_headings_are_in_order(tmp_path: Path) 
 
 OBSTACLES = [
     ("no WebRTC", "delete globalThis.RTCPeerConnection", "WebRTC"),
-    ("no secure context", "Object.defineProperty(globalThis, 'isSecureContext', { value: false })", "https"),
+    ("no WebAssembly", "delete globalThis.WebAssembly", "WebAssembly"),
 ]
 
 
@@ -231,19 +231,6 @@ async def test_what_the_browser_lacks_is_said_before_the_button(tmp_path: Path, 
         assert expected in sentence, name
         assert sentence.endswith(".")
         assert await page.is_disabled('[data-action="start"]')
-
-
-async def test_a_browser_without_ed25519_is_told_which_ones_have_it(tmp_path: Path) -> None:
-    script = """SubtleCrypto.prototype.generateKey = () => Promise.reject(new DOMException('no', 'NotSupportedError'))"""
-    async with mesh(tmp_path) as run, chromium() as browser:
-        context = await browser.new_context()
-        await context.add_init_script(script)
-        tab = Tab(await context.new_page(), context)
-        await tab.page.goto(run.link)
-        await tab.start()
-        await until(lambda: _is(tab, "failed"), "it says what is missing")
-        assert "Ed25519" in await tab.text("sentence")
-        assert await tab.page.is_visible('[data-action="again"]')
 
 
 async def test_a_link_without_its_key_and_one_with_a_wrong_key(tmp_path: Path) -> None:

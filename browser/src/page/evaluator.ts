@@ -108,9 +108,8 @@ function testSet(facts: RunFacts, token: string): TestSet | null {
   }
   return {
     spec: model,
-    address: new URL(`/shards/${sha256}`, location.href).href,
-    headers: token === "" ? {} : { Authorization: `Bearer ${token}` },
-    sha256,
+    link: { baseUrl: location.origin, run: facts.run, token },
+    shard: { sha256, bytes },
     classes: facts.classes,
     scale: typeof data.scale === "number" ? data.scale : 255,
   };

@@ -1,13 +1,14 @@
 /** What the page and its evaluator, a Worker, say to each other. */
 
 import type { JsonObject } from "../learning/strictJson.ts";
+import type { JoinLink } from "../runtime/joinLink.ts";
+import type { FileNeeded } from "../runtime/runFiles.ts";
 
 /** The test shard of the run, and the model that reads it. */
 export interface TestSet {
   readonly spec: JsonObject;
-  readonly address: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly sha256: string;
+  readonly link: JoinLink;
+  readonly shard: FileNeeded;
   readonly classes: number;
   readonly scale: number;
 }

@@ -6,7 +6,7 @@ import { field, find, setText, svg } from "./dom.ts";
 const COPIED_MS = 4_000;
 const QUIET_ZONE = 2;
 const LOCAL_ONLY =
-  "This address works on this computer only. To bring in a phone, open the page at an https address that the phone reaches.";
+  "This address works on this computer only. To bring in a phone, start the server with --host 0.0.0.0, and open the page at this computer's address in the network.";
 
 /** Fill the card for a join link; hide it where the link is not whole. */
 export function showInvitation(link: string | null): void {

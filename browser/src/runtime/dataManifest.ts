@@ -3,6 +3,7 @@
 import { DataError } from "../errors.ts";
 import { isObject, type JsonObject, number, onlyKeys, shape, shown, whole } from "../learning/strictJson.ts";
 import type { PeerId } from "../protocol/config.ts";
+import { sha256Hex } from "./digest.ts";
 
 const SHARD_BYTES_MAX = 64 * 1024 * 1024; // compressed, as it is fetched: a phone has to hold it twice while it checks the hash
 const SHARD_INFLATED_BYTES_MAX = 256 * 1024 * 1024;
@@ -99,12 +100,6 @@ export async function chooseShards(
     chosen = fitting === -1 ? chosen : chosen.slice(0, Math.max(1, fitting));
   }
   return chosen.sort((one, other) => one - other).map((index) => shards[index]);
-}
-
-/** The SHA-256 of bytes in lower-case hexadecimal. */
-export async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function readShard(fields: unknown, what: string): Shard {

@@ -6,6 +6,7 @@ import type { FromHost, HostPort, ToHost } from "./hostMessages.ts";
 import type { Identity } from "./identity.ts";
 import type { LockScreen } from "./screenKeeper.ts";
 import type { Socket } from "./signalingClient.ts";
+import type { LockTab } from "./tabLock.ts";
 import type { Timing } from "./timing.ts";
 
 /** A Worker, or what stands for one in a test. */
@@ -25,8 +26,8 @@ export interface TabEnvironment {
   readonly makeTransport: (iceServers: readonly RTCIceServer[]) => Transport;
   readonly openSocket: (url: string) => Socket;
   readonly loadIdentity: () => Promise<Identity>;
-  /** Be the one tab of this device; null where another one is. `lost` comes when another tab takes over. */
-  readonly lockTab: (takeOver: boolean, lost: () => void) => Promise<(() => void) | null>;
+  /** Be the one tab of this device. */
+  readonly lockTab: LockTab;
   /** Null where the browser cannot keep the screen awake. */
   readonly lockScreen: LockScreen | null;
   readonly isHidden: () => boolean;

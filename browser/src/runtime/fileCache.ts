@@ -21,6 +21,18 @@ export const noCache: FileCache = {
   remove: async () => {},
 };
 
+/**
+ * The browser's cache `name`, used by one thread at a time; nothing is kept where the page may not store. A page that was opened
+ * over plain http has no Cache API: its files then stay in the browser's own cache, as the server allows for a year.
+ */
+export async function openCache(name: string, bytesMax: number): Promise<FileCache> {
+  try {
+    return new BoundedFileCache(await caches.open(name), bytesMax);
+  } catch {
+    return noCache;
+  }
+}
+
 interface Entry {
   readonly sha256: string;
   readonly bytes: number;

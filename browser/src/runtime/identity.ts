@@ -1,14 +1,16 @@
 /**
- * Who a peer is: an Ed25519 key pair of the browser, and what it signs.
+ * Who a peer is: an Ed25519 key pair, and what it signs.
  *
  * A peer's id is its public key in base64url. The proof of joining convinces the signaling server that the id is ours. The
  * signature over the fingerprints of a description convinces the other peer that the DTLS certificate of the connection is
- * ours, so that the server can introduce two peers but not sit between them. The private key is not extractable.
+ * ours, so that the server can introduce two peers but not sit between them. Where the browser makes the keys, no script can read
+ * the private one.
  */
 
-import { MeshError, ProtocolError } from "../errors.ts";
+import { ProtocolError } from "../errors.ts";
 import { PEER_ID_BYTES, type PeerId } from "../protocol/config.ts";
 import { fromBase64url, toBase64url } from "../wire/base64url.ts";
+import { asKeys, generateKeys, type Keys, publicKeyOf, sign, verify } from "./ed25519.ts";
 
 const SIGNATURE_BYTES = 64;
 /** aiortc gives three (SHA-256, 384 and 512), a browser one, each perhaps at two levels. */
@@ -17,29 +19,27 @@ const JOIN_CONTEXT = "meshlearn join 1\0";
 const FINGERPRINT_CONTEXT = "meshlearn fingerprint 1\0";
 /** RFC 8122, section 5: the hash function, one space, and pairs of hexadecimal digits. */
 const FINGERPRINT_LINE = /^a=fingerprint:([A-Za-z0-9-]{1,16} [0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){15,63})$/;
-const NO_ED25519 =
-  "This browser cannot make the keys that peers sign with (Ed25519); update it: Chrome 137, Firefox 129 or Safari 17 are new enough.";
 
 /** A description is not signed by the peer that it is said to come from, or cannot be signed at all. */
 export class SignatureRefused extends ProtocolError {}
 
 /** Where a key pair is kept between visits. */
 export interface KeyStore {
-  load(): Promise<CryptoKeyPair | null>;
-  save(keys: CryptoKeyPair): Promise<void>;
+  load(): Promise<Keys | null>;
+  save(keys: Keys): Promise<void>;
 }
 
 /** A key pair. */
 export class Identity {
   readonly peerId: PeerId;
-  readonly #keys: CryptoKeyPair;
+  readonly #keys: Keys;
 
-  private constructor(peerId: PeerId, keys: CryptoKeyPair) {
+  private constructor(peerId: PeerId, keys: Keys) {
     this.peerId = peerId;
     this.#keys = keys;
   }
 
-  /** The identity that `store` keeps, made now where there is none. MeshError where the browser has no Ed25519. */
+  /** The identity that `store` keeps, made now where there is none. */
   static async load(store: KeyStore): Promise<Identity> {
     let keys = await store.load();
     if (keys === null) {
@@ -54,9 +54,8 @@ export class Identity {
     return Identity.of(await generateKeys());
   }
 
-  private static async of(keys: CryptoKeyPair): Promise<Identity> {
-    const raw = await crypto.subtle.exportKey("raw", keys.publicKey);
-    return new Identity(toBase64url(new Uint8Array(raw)), keys);
+  private static async of(keys: Keys): Promise<Identity> {
+    return new Identity(toBase64url(await publicKeyOf(keys)), keys);
   }
 
   /** The signature that answers the server's challenge for this run. */
@@ -70,8 +69,7 @@ export class Identity {
   }
 
   async #sign(statement: Uint8Array<ArrayBuffer>): Promise<string> {
-    const signature = await crypto.subtle.sign("Ed25519", this.#keys.privateKey, statement);
-    return toBase64url(new Uint8Array(signature));
+    return toBase64url(await sign(this.#keys, statement));
   }
 }
 
@@ -86,7 +84,7 @@ export async function verifyFingerprints(
   const statement = fingerprintStatement(run, to, sdp);
   const key = fromBase64url(from, PEER_ID_BYTES);
   const signed = fromBase64url(signature, SIGNATURE_BYTES);
-  if (key === null || signed === null || !(await isSigned(key, signed, statement))) {
+  if (key === null || signed === null || !(await verify(key, signed, statement))) {
     throw new SignatureRefused("the description was not signed by the peer that it is said to come from");
   }
 }
@@ -109,16 +107,15 @@ export function fingerprints(sdp: string): string[] {
 
 /** Keeps the key pair in the browser's IndexedDB, where no page of another origin reads it; without one, for this visit only. */
 export class IndexedDbKeyStore implements KeyStore {
-  async load(): Promise<CryptoKeyPair | null> {
+  async load(): Promise<Keys | null> {
     try {
-      const found = await this.#request("readonly", (keys) => keys.get("identity"));
-      return isKeyPair(found) ? found : null;
+      return asKeys(await this.#request("readonly", (keys) => keys.get("identity")));
     } catch {
       return null;
     }
   }
 
-  async save(keys: CryptoKeyPair): Promise<void> {
+  async save(keys: Keys): Promise<void> {
     try {
       await this.#request("readwrite", (store) => store.put(keys, "identity"));
     } catch {
@@ -141,36 +138,8 @@ export class IndexedDbKeyStore implements KeyStore {
   }
 }
 
-async function generateKeys(): Promise<CryptoKeyPair> {
-  try {
-    return await crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]);
-  } catch {
-    throw new MeshError(NO_ED25519);
-  }
-}
-
-async function isSigned(
-  key: Uint8Array,
-  signature: Uint8Array,
-  statement: Uint8Array<ArrayBuffer>,
-): Promise<boolean> {
-  try {
-    const publicKey = await crypto.subtle.importKey("raw", Uint8Array.from(key), "Ed25519", false, [
-      "verify",
-    ]);
-    return await crypto.subtle.verify("Ed25519", publicKey, Uint8Array.from(signature), statement);
-  } catch {
-    return false;
-  }
-}
-
 function fingerprintStatement(run: string, to: PeerId, sdp: string): Uint8Array<ArrayBuffer> {
   return asBytes(`${FINGERPRINT_CONTEXT}${run}\0${to}\0${fingerprints(sdp).join("\0")}`);
-}
-
-function isKeyPair(value: unknown): value is CryptoKeyPair {
-  const keys = value as Partial<CryptoKeyPair> | undefined;
-  return keys?.privateKey instanceof CryptoKey && keys.publicKey instanceof CryptoKey;
 }
 
 function settled<Result>(request: IDBRequest<Result>): Promise<Result> {

@@ -9,7 +9,7 @@ import zstdUrl from "../../node_modules/@bokuweb/zstd-wasm/dist/web/zstd.wasm?ur
 import { MeshError } from "../errors.ts";
 import { hasSimd } from "../learning/kernels.ts";
 import { loadZstd } from "../wire/zstd.ts";
-import { BoundedFileCache, type FileCache, noCache } from "./fileCache.ts";
+import { openCache } from "./fileCache.ts";
 import type { FromHost, ToHost } from "./hostMessages.ts";
 import { PeerHost } from "./peerHost.ts";
 import { RunFiles } from "./runFiles.ts";
@@ -35,7 +35,9 @@ new PeerHost(
     soon: soonByMessage(),
     randomWord: () => crypto.getRandomValues(new Uint32Array(1))[0],
     files: async ({ link, cacheBytesMax }) =>
-      new RunFiles(link, await openCache(cacheBytesMax), realTiming, (input, init) => fetch(input, init)),
+      new RunFiles(link, await openCache("meshlearn-files", cacheBytesMax), realTiming, (input, init) =>
+        fetch(input, init),
+      ),
     loadZstd: async () => loadZstd(await assetBytes(zstdUrl)),
     loadKernels: () => assetBytes(hasSimd() ? kernelsUrl : scalarKernelsUrl),
   },
@@ -50,14 +52,6 @@ function soonByMessage(): (call: () => void) => void {
     waiting.push(call);
     port2.postMessage(null);
   };
-}
-
-async function openCache(bytesMax: number): Promise<FileCache> {
-  try {
-    return new BoundedFileCache(await caches.open("meshlearn-files"), bytesMax);
-  } catch {
-    return noCache;
-  }
 }
 
 /** The bytes of a file that belongs to the page. */

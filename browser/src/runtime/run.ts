@@ -22,6 +22,7 @@ import { Codec, codecName, codecNamed } from "../wire/codec.ts";
 import { PARAMETERS_MAX, SLICE_VALUES_MAX } from "../wire/limits.ts";
 import { PeerKind } from "../wire/messages.ts";
 import { type DataManifest, readDataManifest } from "./dataManifest.ts";
+import { sha256 } from "./digest.ts";
 import type { RunFacts } from "./session.ts";
 
 const FORMAT = 1;
@@ -97,7 +98,7 @@ export async function readRun(bytes: Uint8Array<ArrayBuffer>): Promise<Run> {
   }
   const initial = object(manifest.initial, "The manifest's initial vector");
   onlyKeys(initial, ["sha256", "bytes"], ["sha256", "bytes"], "The manifest's initial vector", SettingsError);
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  const digest = await sha256(bytes);
   return {
     id: text(manifest, "run"),
     title: text(manifest, "title"),

@@ -1,6 +1,6 @@
 /**
- * A tab's part in a run, as the page sees it: commands in, events out. The page imports this file and createSession.ts, and
- * nothing else of the runtime.
+ * A tab's part in a run, as the page sees it: commands in, events out. The page's main thread imports this file and
+ * createSession.ts, and nothing else of the runtime.
  *
  *     const session = createSession({ link: location.href });
  *     session.on("status", (status) => show(status.sentence));

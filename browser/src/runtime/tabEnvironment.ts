@@ -6,9 +6,8 @@ import type { FromHost, ToHost } from "./hostMessages.ts";
 import { Identity, IndexedDbKeyStore } from "./identity.ts";
 import { RtcTransport } from "./rtcTransport.ts";
 import type { Socket } from "./signalingClient.ts";
+import { lockTab } from "./tabLock.ts";
 import { realTiming } from "./timing.ts";
-
-const TAB_LOCK = "meshlearn";
 
 /** The environment of this page. */
 export function pageEnvironment(): TabEnvironment {
@@ -31,11 +30,8 @@ export function pageEnvironment(): TabEnvironment {
   };
 }
 
-/** What this browser or the way in which the page was opened lacks, as one sentence that says what to do; null for nothing. */
+/** What this browser lacks, as one sentence that says what to do; null for nothing. */
 export function findObstacle(): string | null {
-  if (!globalThis.isSecureContext || globalThis.crypto?.subtle === undefined) {
-    return "Browsers take part only in pages that were opened over https, or over http on the server's own machine (localhost); open the link that way.";
-  }
   if (globalThis.RTCPeerConnection === undefined) {
     return "This browser has no WebRTC, or it is switched off; allow it, or use another browser.";
   }
@@ -73,38 +69,6 @@ function startHost(): HostHandle {
     },
     terminate: () => worker.terminate(),
   };
-}
-
-/** A Web Lock, held until it is released or stolen; browsers without them let every tab take part. */
-function lockTab(takeOver: boolean, lost: () => void): Promise<(() => void) | null> {
-  if (navigator.locks === undefined) {
-    return Promise.resolve(() => {});
-  }
-  return new Promise((resolve) => {
-    let granted = false;
-    let released = false;
-    const options = takeOver ? { steal: true } : { ifAvailable: true };
-    const held = navigator.locks.request(TAB_LOCK, options, (lock) => {
-      if (lock === null) {
-        resolve(null);
-        return undefined;
-      }
-      granted = true;
-      return new Promise<void>((release) => {
-        resolve(() => {
-          released = true;
-          release();
-        });
-      });
-    });
-    held.catch(() => {
-      if (!granted) {
-        resolve(() => {});
-      } else if (!released) {
-        lost();
-      }
-    });
-  });
 }
 
 async function lockScreen(lost: () => void): Promise<(() => void) | null> {

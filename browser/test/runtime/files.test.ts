@@ -115,6 +115,32 @@ describe("the files of a run", () => {
     expect(server.fetched.length).toBe(fetched + 1);
   });
 
+  test("go on where a broken download stopped, however often it breaks", async () => {
+    const files = filesOf();
+    const run = await readRun(await files.manifest(hear));
+    const { bytes } = run.initial;
+    server.breaksAfter = Math.ceil(bytes / 5);
+    server.askedFrom.length = progress.length = 0;
+    const fetching = files.initial(run.initial, hear);
+    await time.pass(20, () => progress.at(-1)?.[0] === bytes);
+    expect(readInitial(run, await fetching).length).toBe(run.spec.parameterCount);
+    const steps = [0, 1, 2, 3, 4].map((step) => step * server.breaksAfter);
+    expect(server.askedFrom).toEqual(steps);
+    expect(progress.map(([done]) => done)).toEqual([...steps.slice(1), bytes]);
+  });
+
+  test("begin anew where the server does not give the rest", async () => {
+    const files = filesOf();
+    const run = await readRun(await files.manifest(hear));
+    server.knowsRanges = false;
+    server.breaksAfter = 100;
+    const fetching = files.initial(run.initial, hear);
+    await time.pass(0.5, () => server.askedFrom.length === 2);
+    server.breaksAfter = Number.POSITIVE_INFINITY;
+    await time.pass(20, () => progress.at(-1)?.[0] === run.initial.bytes);
+    expect(readInitial(run, await fetching).length).toBe(run.spec.parameterCount);
+  });
+
   test("that are damaged, longer than they should be or not there are refused with a sentence", async () => {
     const files = filesOf();
     const good = bytesOf("good");

@@ -16,8 +16,13 @@ export class FakeServer {
   readonly members = new Map<string, Member>();
   /** Every message of every client. */
   readonly heard: JsonObject[] = [];
-  /** Requests over HTTP, by path. */
+  /** Requests over HTTP, by path, and the first byte that each asked for. */
   readonly fetched: string[] = [];
+  readonly askedFrom: number[] = [];
+  /** After how many bytes a download breaks off, each time. */
+  breaksAfter = Number.POSITIVE_INFINITY;
+  /** Whether it gives the rest of a file. */
+  knowsRanges = true;
   isDown = false;
   isOver = false;
   history: JsonObject[] = [];
@@ -47,8 +52,25 @@ export class FakeServer {
       return Response.json(this.history);
     }
     const file = this.run.files.get(url.pathname);
-    return file === undefined ? new Response("{}", { status: 404 }) : new Response(file);
+    return file === undefined
+      ? new Response("{}", { status: 404 })
+      : this.#sent(file, new Headers(init?.headers));
   }) as typeof fetch;
+
+  /** A file, or what an interrupted download lacks of it. */
+  #sent(file: Uint8Array<ArrayBuffer>, headers: Headers): Response {
+    const range = /^bytes=(\d+)-$/.exec(headers.get("Range") ?? "")?.[1] ?? "0";
+    const isSame = headers.get("If-Range") === `"${sha256(file)}"`;
+    const start = this.knowsRanges && isSame ? Number(range) : 0;
+    this.askedFrom.push(Number(range));
+    const rest = file.subarray(start);
+    const body = rest.length <= this.breaksAfter ? rest : broken(rest.subarray(0, this.breaksAfter));
+    const partial = {
+      status: 206,
+      headers: { "Content-Range": `bytes ${start}-${file.length - 1}/${file.length}` },
+    };
+    return new Response(body, start === 0 ? {} : partial);
+  }
 
   // -- WebSocket
 
@@ -205,4 +227,19 @@ export class FakeSocket implements Socket {
 
 export function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** A body whose connection is lost after these bytes. */
+function broken(bytes: Uint8Array): ReadableStream<Uint8Array> {
+  const parts = [bytes];
+  return new ReadableStream({
+    pull(controller) {
+      const part = parts.shift();
+      if (part === undefined) {
+        controller.error(new TypeError("network error"));
+      } else {
+        controller.enqueue(part);
+      }
+    },
+  });
 }
