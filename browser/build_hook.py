@@ -55,8 +55,20 @@ COMPILE_FLAGS = (
     "-Wl,--export=__heap_base",
     "-Wl,-z,stack-size=16384",
 )
+# Several instances, each in a thread of its own, in one shared memory: each is given a stack by whoever makes it.
+SHARED_FLAGS = (
+    "-matomics",
+    "-mbulk-memory",
+    "-Wl,--shared-memory",
+    "-Wl,--max-memory=4294901760",
+    "-Wl,--export=__stack_pointer",
+)
 # The name of each build of the same sources, and what tells them apart.
-KERNEL_BUILDS: Mapping[str, Sequence[str]] = {"kernels.wasm": ("-msimd128",), "kernels-scalar.wasm": ()}
+KERNEL_BUILDS: Mapping[str, Sequence[str]] = {
+    "kernels.wasm": ("-msimd128",),
+    "kernels-scalar.wasm": (),
+    "kernels-shared.wasm": ("-msimd128", *SHARED_FLAGS),
+}
 
 
 class BuildError(Exception):
@@ -119,7 +131,7 @@ def page_sources() -> list[Path]:
 
 
 def build_kernels(output: Path) -> None:
-    """Compile the kernels into ``output``, a directory: kernels.wasm, and kernels-scalar.wasm for browsers without SIMD."""
+    """Compile the kernels into ``output``, a directory: each of KERNEL_BUILDS."""
     if importlib.util.find_spec("ziglang") is None:
         raise BuildError('The kernels need Zig; install it with "pip install ziglang".')
     sources = [str(path) for path in kernel_sources() if path.suffix == ".c"]

@@ -45,12 +45,14 @@ void EXPORT(softmax)(f32 *probabilities, const f32 *logits, i32 rows, i32 classe
   }
 }
 
-/* gradient = (softmax(logits) - one_hot(labels)) / rows: that of the mean cross-entropy by the logits.
+/* gradient = (softmax(logits) - one_hot(labels)) / examples: that of the mean cross-entropy by the logits.
  *
- * Answers the sum (not the mean) of the losses in nats; `correct` receives the number of rows whose first largest logit is
- * the label's. `gradient` may be `logits`. Labels are 0 to classes - 1: the caller has checked them, others trap.
+ * `examples` are those of the whole batch, of which these rows may be a part: the gradients of the parts then add up to that of
+ * the batch. Answers the sum (not the mean) of the losses in nats; `correct` receives the number of rows whose first largest
+ * logit is the label's. `gradient` may be `logits`. Labels are 0 to classes - 1: the caller has checked them, others trap.
  */
-f64 EXPORT(softmax_cross_entropy)(f32 *gradient, const f32 *logits, const i32 *labels, i32 rows, i32 classes, i32 *correct) {
+f64 EXPORT(softmax_cross_entropy)(f32 *gradient, const f32 *logits, const i32 *labels, i32 rows, i32 classes, i32 examples,
+                                  i32 *correct) {
   f64 loss = 0.0;
   i32 hits = 0;
   for (i32 row = 0; row < rows; row++, logits += classes, gradient += classes) {
@@ -65,7 +67,7 @@ f64 EXPORT(softmax_cross_entropy)(f32 *gradient, const f32 *logits, const i32 *l
     loss += log1((f64)sum) - (f64)own;
     scale(gradient, classes, 1.0f / sum);
     gradient[label] -= 1.0f;
-    scale(gradient, classes, 1.0f / (f32)rows);
+    scale(gradient, classes, 1.0f / (f32)examples);
   }
   *correct = hits;
   return loss;

@@ -103,7 +103,7 @@ class DenseModel:
             k.bias_activation_forward(outputs, self.vector + bias, rows, units, code)
             at = outputs
         d = self.logits_gradient
-        loss = k.softmax_cross_entropy(d, at, self.labels, rows, self.classes, self.correct)
+        loss = k.softmax_cross_entropy(d, at, self.labels, rows, self.classes, rows, self.correct)
         for index in reversed(range(len(self.layers))):
             width, units, code, weight, bias, outputs, passed_on = self.layers[index]
             before = self.layers[index - 1][5] if index else self.inputs

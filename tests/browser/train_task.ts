@@ -10,6 +10,8 @@ export interface Task {
   readonly initial: string;
   readonly inputs: string;
   readonly labels: readonly number[];
+  /** Whether the kernels are those for a shared memory; one thread computes all the same. */
+  readonly shared?: boolean;
 }
 
 /** The bits of the vector after one pass over the examples. */
@@ -17,6 +19,7 @@ export async function train(task: Task, wasm: Uint8Array<ArrayBuffer>): Promise<
   const spec = ModelSpec.fromJson(task.spec);
   const engine = await WasmEngine.load(spec, wasm, task.batch_size, {
     optimiser: { name: "sgd", learning_rate: task.learning_rate },
+    workersMax: task.shared ? 2 : 1,
   });
   engine.vector.set(new Float32Array(fromBase64(task.initial).buffer));
   const inputs = fromBase64(task.inputs);

@@ -1,4 +1,4 @@
-/** The engine of the browser: C kernels in WebAssembly, one thread, one linear memory, no allocation in a step. */
+/** The engine of the browser: C kernels in WebAssembly over one linear memory, from which a step takes nothing. */
 
 import { DataError, SettingsError } from "../errors.ts";
 import { type Dataset, type Inputs, type Labels, PIXEL_SCALE } from "./dataset.ts";
@@ -11,10 +11,11 @@ import {
   type LossAndCorrect,
 } from "./engine.ts";
 import { type Address, Kernels } from "./kernels.ts";
-import { buildLayers, firstTrainedIndex, type Layer } from "./layersWasm.ts";
 import type { Metrics } from "./metrics.ts";
 import { makeOptimiser, type Optimiser, type OptimiserSettings } from "./optimisers.ts";
+import { Pass } from "./pass.ts";
 import type { ModelSpec } from "./spec.ts";
+import { Team } from "./team.ts";
 
 export interface WasmEngineOptions {
   /** What bytes are divided by before the model reads them: 255 for images. */
@@ -23,14 +24,16 @@ export interface WasmEngineOptions {
   readonly optimiser?: OptimiserSettings;
   /** Further regions of the engine's memory, in bytes by name: the initial vector, a correction, codec buffers. */
   readonly reserve?: Readonly<Record<string, number>>;
+  /** How many Workers may share a batch, this one among them. With more than one, `wasm` is kernels-shared.wasm. */
+  readonly workersMax?: number;
 }
 
 /**
  * See Engine. `vector` and `gradient` are the parameter vector and its gradient: views of the engine's memory that stay
  * valid for its life. Other vectors that a method is given must be regions of the same memory (options.reserve).
  *
- * One engine is one thread. A batch can be shared by several Workers, each with an engine: the gradient is a mean over the
- * examples, so theirs, weighted by how many examples each had, add up to that of the batch.
+ * One engine belongs to one thread. With options.workersMax further Workers may take seats in `team` and compute parts of a
+ * batch in the same memory.
  */
 export class WasmEngine implements Engine {
   readonly spec: ModelSpec;
@@ -41,13 +44,9 @@ export class WasmEngine implements Engine {
   readonly gradient: Float32Array;
   readonly #optimiser: Optimiser | null;
   readonly #regions: ReadonlyMap<string, { readonly address: Address; readonly bytes: number }>;
-  readonly #layers: readonly Layer[];
-  readonly #firstTrained: number;
-  readonly #inputs: Float32Array;
-  readonly #inputBytes: Uint8Array;
-  readonly #labels: Int32Array;
-  readonly #correct: Int32Array;
-  readonly #output: Float32Array; // the gradient of the logits, or the probabilities
+  readonly #pass: Pass;
+  /** Further Workers that share its batches; null where the engine was loaded for one. */
+  readonly team: Team | null;
 
   private constructor(kernels: Kernels, spec: ModelSpec, batchSizeMax: number, options: WasmEngineOptions) {
     this.kernels = kernels;
@@ -55,17 +54,9 @@ export class WasmEngine implements Engine {
     this.batchSizeMax = batchSizeMax;
     this.scale = options.scale ?? PIXEL_SCALE;
     const n = spec.parameterCount;
-    const inputCount = batchSizeMax * spec.inputSize;
-    const outputCount = batchSizeMax * spec.classes;
     const vector = kernels.reserveFloats(n);
     const gradient = kernels.reserveFloats(n);
-    const inputs = kernels.reserveFloats(inputCount);
-    const inputBytes = kernels.reserveBytes(inputCount);
-    const labels = kernels.reserveFloats(batchSizeMax);
-    const correct = kernels.reserveFloats(1);
-    const output = kernels.reserveFloats(outputCount);
-    this.#layers = buildLayers(kernels, spec, batchSizeMax);
-    this.#firstTrained = firstTrainedIndex(spec);
+    this.#pass = new Pass(kernels, spec, batchSizeMax, this.scale);
     this.#optimiser = options.optimiser ? makeOptimiser(options.optimiser, n, kernels) : null;
     this.#regions = new Map(
       Object.entries(options.reserve ?? {}).map(([name, bytes]) => [
@@ -73,14 +64,11 @@ export class WasmEngine implements Engine {
         { address: kernels.reserveBytes(bytes), bytes },
       ]),
     );
+    const seats = (options.workersMax ?? 1) - 1;
+    this.team = seats > 0 ? new Team(kernels, spec, batchSizeMax, this.scale, this.#pass, seats) : null;
     kernels.commit();
     this.vector = kernels.floats(vector, n);
     this.gradient = kernels.floats(gradient, n);
-    this.#inputs = kernels.floats(inputs, inputCount);
-    this.#inputBytes = kernels.bytes(inputBytes, inputCount);
-    this.#labels = kernels.integers(labels, batchSizeMax);
-    this.#correct = kernels.integers(correct, 1);
-    this.#output = kernels.floats(output, outputCount);
   }
 
   /** An engine for `spec` from the bytes of kernels.wasm (or its compiled module). SettingsError where memory lacks. */
@@ -95,7 +83,8 @@ export class WasmEngine implements Engine {
         `The batch size must be from 1 to ${BATCH_SIZE_MAX}, but it is ${batchSizeMax}.`,
       );
     }
-    return new WasmEngine(await Kernels.load(wasm), spec, batchSizeMax, options);
+    const kernels = await Kernels.load(wasm, (options.workersMax ?? 1) > 1);
+    return new WasmEngine(kernels, spec, batchSizeMax, options);
   }
 
   /** The optimiser of options.optimiser. */
@@ -130,12 +119,13 @@ export class WasmEngine implements Engine {
     const rows = checkBatch(this.spec, this.batchSizeMax, inputs, labels);
     const at = this.#addressOf(vector, "parameter vector");
     const gradient = this.#addressOf(gradientOut, "gradient");
-    const loss = this.#lossOf(at, inputs, labels, rows);
-    let outputGradient = this.#output.byteOffset;
-    for (let index = this.#layers.length - 1; index >= this.#firstTrained; index--) {
-      outputGradient = this.#layers[index].backward(at, gradient, outputGradient, rows);
+    this.#checkLabels(labels);
+    if (this.team !== null) {
+      return this.team.lossAndGradient(at, inputs, labels, gradient);
     }
-    return { loss: loss / rows, correct: this.#correct[0] };
+    const loss = this.#lossOf(at, inputs, labels);
+    this.#pass.backward(at, gradient, rows);
+    return { loss: loss / rows, correct: this.#pass.correct };
   }
 
   predict(vector: Float32Array, inputs: Inputs): Float32Array {
@@ -146,9 +136,10 @@ export class WasmEngine implements Engine {
     for (let start = 0; start < count; start += this.batchSizeMax) {
       const end = Math.min(start + this.batchSizeMax, count);
       const rows = end - start;
-      const logits = this.#forward(at, inputs.subarray(start * inputSize, end * inputSize), rows);
-      this.kernels.functions.softmax(this.#output.byteOffset, logits, rows, classes);
-      probabilities.set(this.#output.subarray(0, rows * classes), start * classes);
+      const part = inputs.subarray(start * inputSize, end * inputSize);
+      this.#pass.take(part);
+      const logits = this.#pass.forward(at, rows, part instanceof Uint8Array);
+      probabilities.set(this.#pass.probabilities(logits, rows), start * classes);
     }
     return probabilities;
   }
@@ -162,8 +153,10 @@ export class WasmEngine implements Engine {
     for (let start = 0; start < dataset.length; start += this.batchSizeMax) {
       const end = Math.min(start + this.batchSizeMax, dataset.length);
       const inputs = dataset.inputs.subarray(start * inputSize, end * inputSize);
-      loss += this.#lossOf(at, inputs, dataset.labels.subarray(start, end), end - start);
-      correct += this.#correct[0];
+      const labels = dataset.labels.subarray(start, end);
+      this.#checkLabels(labels);
+      loss += this.#lossOf(at, inputs, labels);
+      correct += this.#pass.correct;
     }
     return { loss: loss / dataset.length, accuracy: correct / dataset.length };
   }
@@ -174,39 +167,20 @@ export class WasmEngine implements Engine {
     this.kernels.functions.add(at, this.#addressOf(change, "change"), this.spec.parameterCount);
   }
 
-  /** The sum of the losses; leaves the count of right guesses and the gradient of the logits in the memory. */
-  #lossOf(vector: Address, inputs: Inputs, labels: Labels, rows: number): number {
+  #checkLabels(labels: Labels): void {
     const { classes } = this.spec;
-    for (let row = 0; row < rows; row++) {
-      const label = labels[row];
+    for (const label of labels) {
       if (label < 0 || label >= classes) {
         throw new DataError(`The labels of this model are 0 to ${classes - 1}, but a batch has others.`);
       }
     }
-    this.#labels.set(labels);
-    const logits = this.#forward(vector, inputs, rows);
-    return this.kernels.functions.softmax_cross_entropy(
-      this.#output.byteOffset,
-      logits,
-      this.#labels.byteOffset,
-      rows,
-      classes,
-      this.#correct.byteOffset,
-    );
   }
 
-  #forward(vector: Address, inputs: Inputs, rows: number): Address {
-    let at = this.#inputs.byteOffset;
-    if (inputs instanceof Uint8Array) {
-      this.#inputBytes.set(inputs);
-      this.kernels.functions.bytes_to_floats(at, this.#inputBytes.byteOffset, inputs.length, this.scale);
-    } else {
-      this.#inputs.set(inputs);
-    }
-    for (const layer of this.#layers) {
-      at = layer.forward(vector, at, rows);
-    }
-    return at;
+  /** The sum of the losses. */
+  #lossOf(vector: Address, inputs: Inputs, labels: Labels): number {
+    this.#pass.take(inputs, labels);
+    const logits = this.#pass.forward(vector, labels.length, inputs instanceof Uint8Array);
+    return this.#pass.loss(logits, labels.length, labels.length);
   }
 
   #addressOf(view: Float32Array, what: string): Address {

@@ -37,6 +37,7 @@ export interface KernelFunctions {
     labels: Address,
     rows: number,
     classes: number,
+    examples: number,
     correct: Address,
   ): number;
   sgd_change(change: Address, gradient: Address, n: number, rate: number): void;
@@ -80,27 +81,67 @@ type AdamFunction = (
 const PAGE_BYTES = 65_536;
 const PAGES_MAX = 65_535; // 4 GiB less one page, so that every address and length fits in 32 bits
 const ALIGNMENT_BYTES = 64; // a cache line; also makes room for the four floats at a time that optimisers.c works on
+/** As the build's `stack-size`; only an instance in another's memory needs one of its own. */
+const STACK_BYTES = 16_384;
 
-/** One instance of the module with a memory of its own. */
+/** One instance of the module, with a memory of its own or in that of another. */
 export class Kernels {
-  readonly functions: KernelFunctions;
-  readonly memory: WebAssembly.Memory;
+  readonly module: WebAssembly.Module;
+  #exports: WebAssembly.Exports;
+  #memory: WebAssembly.Memory;
+  readonly #isShared: boolean;
   #end: Address;
   #committed = false;
 
-  private constructor(functions: KernelFunctions, memory: WebAssembly.Memory, heapBase: Address) {
-    this.functions = functions;
-    this.memory = memory;
-    this.#end = roundUp(heapBase, ALIGNMENT_BYTES);
+  private constructor(
+    module: WebAssembly.Module,
+    memory: WebAssembly.Memory,
+    exports: WebAssembly.Exports,
+    isShared: boolean,
+    end: Address,
+  ) {
+    this.module = module;
+    this.#memory = memory;
+    this.#exports = exports;
+    this.#isShared = isShared;
+    this.#end = roundUp(end, ALIGNMENT_BYTES);
   }
 
-  /** Compile and instantiate; `wasm` is kernels.wasm, or kernels-scalar.wasm where `hasSimd()` is false. */
-  static async load(wasm: BufferSource | WebAssembly.Module): Promise<Kernels> {
+  /**
+   * Compile and instantiate; `wasm` is kernels.wasm, or kernels-scalar.wasm where `hasSimd()` is false. With `shared` it is
+   * kernels-shared.wasm, and other threads may `attach` instances of their own once the memory is committed.
+   */
+  static async load(wasm: BufferSource | WebAssembly.Module, shared = false): Promise<Kernels> {
     const module = wasm instanceof WebAssembly.Module ? wasm : await WebAssembly.compile(wasm);
-    const memory = new WebAssembly.Memory({ initial: 1 });
-    const instance = await WebAssembly.instantiate(module, { env: { memory } });
-    const heapBase = (instance.exports.__heap_base as WebAssembly.Global).value;
-    return new Kernels(instance.exports as unknown as KernelFunctions, memory, heapBase);
+    const memory = new WebAssembly.Memory(shared ? { initial: 1, maximum: 1, shared } : { initial: 1 });
+    const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+    return new Kernels(module, memory, exports, shared, (exports.__heap_base as WebAssembly.Global).value);
+  }
+
+  /** An instance for this thread in the memory of another, whose plan begins at `base`, with its stack. */
+  static attach(module: WebAssembly.Module, memory: WebAssembly.Memory, base: Address): Kernels {
+    const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+    const kernels = new Kernels(module, memory, exports, true, base);
+    (exports.__stack_pointer as WebAssembly.Global).value = kernels.reserveStack();
+    return kernels;
+  }
+
+  get functions(): KernelFunctions {
+    return this.#exports as unknown as KernelFunctions;
+  }
+
+  get memory(): WebAssembly.Memory {
+    return this.#memory;
+  }
+
+  /** Where the next reservation will lie. */
+  get end(): Address {
+    return this.#end;
+  }
+
+  /** Plan room for the stack of one more instance; where it begins, as stacks grow downwards. */
+  reserveStack(): Address {
+    return this.reserveBytes(STACK_BYTES) + STACK_BYTES;
   }
 
   /** Plan room for `count` floats, zero at first; 64-byte aligned. */
@@ -122,12 +163,17 @@ export class Kernels {
   commit(): void {
     this.#committed = true;
     const pages = Math.ceil(this.#end / PAGE_BYTES);
-    const missing = pages - this.memory.buffer.byteLength / PAGE_BYTES;
     try {
       if (pages > PAGES_MAX) {
         throw new RangeError("beyond 32-bit addresses");
       }
-      this.memory.grow(Math.max(missing, 0));
+      if (this.#isShared) {
+        // A shared memory takes the room for its largest size at once, so it is made when that is known.
+        this.#memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+        this.#exports = new WebAssembly.Instance(this.module, { env: { memory: this.#memory } }).exports;
+      } else {
+        this.#memory.grow(Math.max(pages - this.#memory.buffer.byteLength / PAGE_BYTES, 0));
+      }
     } catch {
       const mebibytes = Math.ceil((pages * PAGE_BYTES) / 2 ** 20);
       throw new SettingsError(
@@ -137,20 +183,20 @@ export class Kernels {
   }
 
   floats(address: Address, count: number): Float32Array {
-    return new Float32Array(this.memory.buffer, address, count);
+    return new Float32Array(this.#memory.buffer, address, count);
   }
 
   integers(address: Address, count: number): Int32Array {
-    return new Int32Array(this.memory.buffer, address, count);
+    return new Int32Array(this.#memory.buffer, address, count);
   }
 
   bytes(address: Address, count: number): Uint8Array {
-    return new Uint8Array(this.memory.buffer, address, count);
+    return new Uint8Array(this.#memory.buffer, address, count);
   }
 
   /** The address of a view of `count` floats; SettingsError, with `what` in its sentence, where it is no such view. */
   addressOf(view: Float32Array, count: number, what: string): Address {
-    if (view.buffer !== this.memory.buffer || view.length !== count) {
+    if (view.buffer !== this.#memory.buffer || view.length !== count) {
       throw new SettingsError(
         `The ${what} must be ${count} floats in the engine's own memory, such as engine.vector or a region reserved at load.`,
       );
