@@ -7,4 +7,4 @@ import { pageEnvironment } from "./tabEnvironment.ts";
 /** A session; it does nothing before start(). */
 export const createSession: CreateSession = (options) => new TabSession(options, pageEnvironment());
 
-export { findObstacle } from "./tabEnvironment.ts";
+export { coresMax, findObstacle } from "./tabEnvironment.ts";

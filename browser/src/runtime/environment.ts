@@ -22,6 +22,8 @@ export interface TabEnvironment {
   readonly generator: Generator;
   /** What is missing for taking part, as one sentence; null for nothing. */
   readonly obstacle: () => string | null;
+  /** The most cores that may train: 1 where Workers cannot share a memory. */
+  readonly coresMax: () => number;
   readonly startHost: () => HostHandle;
   readonly makeTransport: (iceServers: readonly RTCIceServer[]) => Transport;
   readonly openSocket: (url: string) => Socket;

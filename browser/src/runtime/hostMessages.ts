@@ -14,6 +14,7 @@ import type {
   RunFacts,
   SessionCounters,
 } from "./session.ts";
+import type { TrainingChoice } from "./training.ts";
 
 /** Fetch the run and make the peer; answered by "loaded" or "failed". */
 export interface Load {
@@ -23,6 +24,8 @@ export interface Load {
   readonly agent: string;
   readonly cacheBytesMax: number;
   readonly dataBytesMax: number;
+  /** The most cores that can ever be asked for: memory is laid out for so many. */
+  readonly coresMax: number;
 }
 
 export type ToHost =
@@ -41,8 +44,8 @@ export type ToHost =
   | { readonly type: "frame"; readonly link: number; readonly frame: ArrayBuffer }
   | { readonly type: "congested"; readonly link: number }
   | { readonly type: "drained"; readonly link: number }
-  /** Whether to train at all, and the share of the time. */
-  | { readonly type: "train"; readonly on: boolean; readonly dutyCycle: number }
+  /** Whether to train at all, the share of the time, and the most cores. */
+  | ({ readonly type: "train" } & TrainingChoice)
   | { readonly type: "budget"; readonly bytesOutPerSecondMax: number | null }
   | { readonly type: "predict"; readonly request: number; readonly input: Float32Array }
   | { readonly type: "export"; readonly request: number }

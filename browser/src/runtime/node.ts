@@ -84,6 +84,7 @@ export class TabSession implements Session {
   #paused = false;
   #trainedSteps: number | null = null;
   #dutyCycle: number;
+  #cores: number;
   #bytesOutPerSecondMax: number | null;
   #keepAwake: boolean;
   readonly #screen: ScreenKeeper;
@@ -95,6 +96,7 @@ export class TabSession implements Session {
     this.#options = options;
     this.#environment = environment;
     this.#dutyCycle = share(options.dutyCycle ?? 1);
+    this.#cores = options.cores ?? 1;
     this.#bytesOutPerSecondMax = options.bytesOutPerSecondMax ?? null;
     this.#keepAwake = options.keepAwake ?? true;
     this.#screen = new ScreenKeeper(environment.lockScreen, (wakeLock) => this.#setStatus({ wakeLock }));
@@ -143,6 +145,11 @@ export class TabSession implements Session {
 
   setDutyCycle(dutyCycle: number): void {
     this.#dutyCycle = share(dutyCycle);
+    this.#tellTraining();
+  }
+
+  setCores(cores: number): void {
+    this.#cores = cores;
     this.#tellTraining();
   }
 
@@ -311,7 +318,8 @@ export class TabSession implements Session {
       this.#tell({ type: "budget", bytesOutPerSecondMax: this.#bytesOutPerSecondMax });
       const { cacheBytesMax = CACHE_BYTES_MAX, dataBytesMax = DATA_BYTES_MAX } = this.#options;
       const { peerId } = identity;
-      host.post({ type: "load", link, peerId, agent: AGENT, cacheBytesMax, dataBytesMax });
+      const coresMax = this.#environment.coresMax();
+      host.post({ type: "load", link, peerId, agent: AGENT, cacheBytesMax, dataBytesMax, coresMax });
     });
   }
 
@@ -372,7 +380,8 @@ export class TabSession implements Session {
     const hidden = this.#environment.isHidden();
     const isSlowed = hidden && (this.#options.slowWhenHidden ?? true);
     const dutyCycle = this.#dutyCycle * (isSlowed ? HIDDEN_DUTY_SHARE : 1);
-    this.#tell({ type: "train", on: !this.#paused, dutyCycle });
+    const cores = Math.min(this.#cores, this.#environment.coresMax());
+    this.#tell({ type: "train", on: !this.#paused, dutyCycle, cores });
     if (this.#running !== null && this.#status.hidden !== isSlowed) {
       this.#setStatus({ hidden: isSlowed });
     }

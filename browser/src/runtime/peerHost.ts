@@ -11,6 +11,7 @@ import { Peer } from "../protocol/peer.ts";
 import { SliceCodec } from "../wire/codec.ts";
 import { Generator } from "../wire/generator.ts";
 import type { Zstd } from "../wire/zstd.ts";
+import type { StartEngineWorker } from "./engineWorkers.ts";
 import type { FromHost, HostPort, Load, ToHost } from "./hostMessages.ts";
 import { saveVector } from "./modelFile.ts";
 import { greetedLinks, Reporter } from "./reporter.ts";
@@ -19,7 +20,7 @@ import type { RunFiles } from "./runFiles.ts";
 import { type LoadedRun, loadRun } from "./runLoader.ts";
 import { SendBudget } from "./sendBudget.ts";
 import type { Timing } from "./timing.ts";
-import { TrainingLoop } from "./trainingLoop.ts";
+import { Training } from "./training.ts";
 
 const COUNTERS_INTERVAL_S = 1;
 const LOSS_INTERVAL_S = 0.25;
@@ -32,7 +33,9 @@ export interface HostEnvironment {
   readonly randomWord: () => number;
   readonly files: (load: Load) => Promise<RunFiles>;
   readonly loadZstd: () => Promise<Zstd>;
-  readonly loadKernels: () => Promise<BufferSource>;
+  /** The build of the kernels for one thread, or the one whose memory several share. */
+  readonly loadKernels: (shared: boolean) => Promise<BufferSource>;
+  readonly startEngineWorker: StartEngineWorker;
 }
 
 /** One peer and its training. */
@@ -40,16 +43,12 @@ export class PeerHost {
   readonly #port: HostPort<FromHost, ToHost>;
   readonly #environment: HostEnvironment;
   readonly #timing: Timing;
-  readonly #loop: TrainingLoop;
+  readonly #training: Training;
   readonly #budget = new SendBudget();
   #loaded: LoadedRun | null = null;
   #peer: Peer | null = null;
   #reporter: Reporter | null = null;
-  #trainOn = true;
-  #finished = false;
   #ended = false;
-  /** Steps and samples that the core has not heard of yet. */
-  #unheard = { steps: 0, samples: 0 };
   #timer: () => void = () => {};
   #timerDue: number | null = null;
   /** Links whose data channel is full, and whether the budget is spent: either makes a link congested. */
@@ -61,12 +60,14 @@ export class PeerHost {
     this.#port = port;
     this.#environment = environment;
     this.#timing = environment.timing;
-    const { timing, soon } = environment;
-    this.#loop = new TrainingLoop({
+    const { timing, soon, startEngineWorker } = environment;
+    this.#training = new Training({
       timing: { now: timing.now, later: (seconds, call) => this.#wait(seconds, call) },
       soon: (call) => soon(() => this.#guarded(call)),
-      step: () => this.#step(),
+      startEngineWorker,
+      stepped: (step) => this.#reporter?.stepped(step),
       afterSlice: () => this.#afterSlice(),
+      finished: (steps) => this.#port.post({ type: "trained", steps }),
     });
     port.onMessage((message) => this.#told(message));
   }
@@ -113,9 +114,8 @@ export class PeerHost {
         this.#handle(message);
         break;
       case "train":
-        this.#trainOn = message.on;
-        this.#loop.setDutyCycle(message.dutyCycle);
-        this.#startOrStop();
+        this.#training.choose(message);
+        this.#updateTraining();
         break;
       case "budget":
         this.#budget.setLimit(message.bytesOutPerSecondMax, this.#timing.now());
@@ -152,6 +152,7 @@ export class PeerHost {
       slices: new SliceCodec(zstd),
     };
     this.#loaded = loaded;
+    this.#training.load(loaded);
     this.#peer = new Peer(parts, this.#timing.now());
     this.#port.post({ type: "loaded", runTag: run.tag });
   }
@@ -162,18 +163,18 @@ export class PeerHost {
     }
     const begunAt = this.#timing.now();
     const clock = () => this.#timing.now() - begunAt;
-    const reporter = new Reporter(this.#peer, clock, (message) => this.#port.post(message));
+    const cores = () => this.#training.cores;
+    const reporter = new Reporter(this.#peer, { clock, cores }, (message) => this.#port.post(message));
     this.#reporter = reporter;
     this.#handle({ type: "started" });
     this.#every(COUNTERS_INTERVAL_S, () => {
       this.#handle({ type: "stepped", steps: 0, samples: 0 });
       reporter.counters();
     });
-    this.#every(LOSS_INTERVAL_S, () => reporter.loss(this.#unheard.steps, this.#unheard.samples));
+    this.#every(LOSS_INTERVAL_S, () => reporter.loss(this.#training.unheard));
   }
 
   #leave(): void {
-    this.#loop.stop();
     this.#handle({ type: "leave" });
     this.#end();
     this.#port.post({ type: "left" });
@@ -202,7 +203,7 @@ export class PeerHost {
 
   #end(): void {
     this.#ended = true;
-    this.#loop.stop();
+    this.#training.update(false);
     this.#timer();
   }
 
@@ -214,16 +215,19 @@ export class PeerHost {
       return;
     }
     const now = this.#timing.now();
-    const { steps, samples } = this.#unheard;
+    const { steps, samples } = this.#training.takeUnheard();
     if (steps > 0) {
-      this.#unheard = { steps: 0, samples: 0 };
       peer.handle({ type: "stepped", steps, samples }, now);
     }
     for (const action of peer.handle(event, now)) {
       this.#perform(action);
     }
     this.#setTimer(peer);
-    this.#startOrStop();
+    this.#updateTraining();
+  }
+
+  #updateTraining(): void {
+    this.#training.update(!this.#ended && this.#peer?.ready === true);
   }
 
   #setTimer(peer: Peer): void {
@@ -298,36 +302,6 @@ export class PeerHost {
   #watchBudgetIn(seconds: number): void {
     this.#stopBudgetTimer();
     this.#stopBudgetTimer = this.#wait(seconds, () => this.#watchBudget());
-  }
-
-  // -- training --------------------------------------------------------------------------------------------------------
-
-  #startOrStop(): void {
-    const mayTrain = this.#trainOn && !this.#finished && !this.#ended && this.#peer?.ready === true;
-    if (mayTrain && !this.#loop.running) {
-      this.#loop.start();
-    } else if (!mayTrain && this.#loop.running) {
-      this.#loop.stop();
-    }
-  }
-
-  #step(): boolean {
-    const loaded = this.#loaded;
-    if (loaded === null) {
-      return false;
-    }
-    const { trainer, rule, run } = loaded;
-    const step = trainer.step(rule.correction ?? undefined);
-    this.#unheard.steps += 1;
-    this.#unheard.samples += step.examples;
-    this.#reporter?.stepped(step);
-    const { stepLimit } = run.settings;
-    if (stepLimit !== null && trainer.steps >= stepLimit) {
-      this.#finished = true;
-      this.#port.post({ type: "trained", steps: trainer.steps });
-      return false;
-    }
-    return true;
   }
 
   /** A busy Worker's timers may come late: the core's clock is looked at after each slice, too. */

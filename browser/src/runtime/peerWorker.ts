@@ -5,10 +5,13 @@
 
 import kernelsUrl from "../../build/kernels.wasm?url";
 import scalarKernelsUrl from "../../build/kernels-scalar.wasm?url";
+import sharedKernelsUrl from "../../build/kernels-shared.wasm?url";
 import zstdUrl from "../../node_modules/@bokuweb/zstd-wasm/dist/web/zstd.wasm?url";
 import { MeshError } from "../errors.ts";
 import { hasSimd } from "../learning/kernels.ts";
+import type { SeatPlan } from "../learning/team.ts";
 import { loadZstd } from "../wire/zstd.ts";
+import type { EngineWorkerHandle } from "./engineWorkers.ts";
 import { openCache } from "./fileCache.ts";
 import type { FromHost, ToHost } from "./hostMessages.ts";
 import { PeerHost } from "./peerHost.ts";
@@ -39,7 +42,9 @@ new PeerHost(
         fetch(input, init),
       ),
     loadZstd: async () => loadZstd(await assetBytes(zstdUrl)),
-    loadKernels: () => assetBytes(hasSimd() ? kernelsUrl : scalarKernelsUrl),
+    loadKernels: (shared) =>
+      assetBytes(shared ? sharedKernelsUrl : hasSimd() ? kernelsUrl : scalarKernelsUrl),
+    startEngineWorker,
   },
 );
 
@@ -51,6 +56,23 @@ function soonByMessage(): (call: () => void) => void {
   return (call) => {
     waiting.push(call);
     port2.postMessage(null);
+  };
+}
+
+function startEngineWorker(plan: SeatPlan): EngineWorkerHandle {
+  const worker = new Worker(new URL("./engineWorker.ts", import.meta.url), {
+    type: "module",
+    name: "meshlearn engine",
+  });
+  worker.postMessage(plan);
+  return {
+    onReady(callback) {
+      worker.onmessage = callback;
+    },
+    onCrash(callback) {
+      worker.onerror = callback;
+    },
+    terminate: () => worker.terminate(),
   };
 }
 

@@ -16,11 +16,19 @@ const KINDS = {
   [PeerKind.TRACKER]: "tracker",
 } as const;
 
+/** What the peer itself does not know. */
+export interface Gauges {
+  /** Seconds since the peer began. */
+  readonly clock: () => number;
+  /** How many cores train now. */
+  readonly cores: () => number;
+}
+
 export class Reporter {
   readonly #post: (message: FromHost) => void;
   readonly #peer: Peer;
-  /** Seconds since the peer began. */
   readonly #clock: () => number;
+  readonly #cores: () => number;
   readonly #meter = new Meter();
   readonly #lossMeter = new Meter();
   #notesLeft = NOTES_A_SECOND;
@@ -28,9 +36,10 @@ export class Reporter {
   #notesSkipped = 0;
   #last: SessionCounters | null = null;
 
-  constructor(peer: Peer, clock: () => number, post: (message: FromHost) => void) {
+  constructor(peer: Peer, { clock, cores }: Gauges, post: (message: FromHost) => void) {
     this.#peer = peer;
     this.#clock = clock;
+    this.#cores = cores;
     this.#post = post;
   }
 
@@ -50,7 +59,7 @@ export class Reporter {
   }
 
   /** "loss", where a step was made; `steps` and `samples` are those that the core has not heard of yet. */
-  loss(steps: number, samples: number): void {
+  loss({ steps, samples }: { readonly steps: number; readonly samples: number }): void {
     const { loss, accuracy } = this.#lossMeter.take();
     if (loss !== null && accuracy !== null) {
       const peer = this.#peer;
@@ -104,6 +113,7 @@ export class Reporter {
       exchangesRefused: counters.exchangesRefused,
       exchangesClipped: counters.exchangesClipped,
       age: replica.oldest,
+      cores: this.#cores(),
       ...this.#meter.take(),
     };
   }

@@ -3,6 +3,7 @@
 import { DataError, MeshError } from "../errors.ts";
 import { Dataset } from "../learning/dataset.ts";
 import { WasmEngine } from "../learning/engineWasm.ts";
+import { partsMax } from "../learning/parts.ts";
 import { unpackShard } from "../learning/shards.ts";
 import { Trainer } from "../learning/trainer.ts";
 import { type AveragingRule, makeRule } from "../protocol/averaging.ts";
@@ -27,8 +28,8 @@ export interface LoadedRun {
 export interface RunLoaderParts {
   readonly files: RunFiles;
   readonly loadZstd: () => Promise<Zstd>;
-  /** The bytes of the kernels that this browser runs. */
-  readonly loadKernels: () => Promise<BufferSource>;
+  /** The bytes of the kernels that this browser runs, for one thread or for several that share a memory. */
+  readonly loadKernels: (shared: boolean) => Promise<BufferSource>;
   /** Seeds the order of the examples. */
   readonly seed: number;
   readonly hearFacts: (facts: RunFacts) => void;
@@ -37,7 +38,7 @@ export interface RunLoaderParts {
 
 /** Load the run; raises UserError with a sentence. */
 export async function loadRun(
-  { link, peerId, dataBytesMax }: Load,
+  { link, peerId, dataBytesMax, coresMax }: Load,
   { files, loadZstd, loadKernels, seed, hearFacts, hearProgress }: RunLoaderParts,
 ): Promise<LoadedRun> {
   const hear = (part: LoadingPart, bytesTotal: number) => (bytes: number, cached: boolean) =>
@@ -49,16 +50,18 @@ export async function loadRun(
     );
   }
   hearFacts(factsOf(run));
-  const [zstd, kernels] = await Promise.all([loadZstd(), loadKernels()]);
+  const { settings, data, spec } = run;
+  const workersMax = Math.min(coresMax, partsMax(spec, settings.batchSize));
+  const [zstd, kernels] = await Promise.all([loadZstd(), loadKernels(workersMax > 1)]);
   hearProgress({ part: "engine", bytes: 1, bytesTotal: 1, cached: false });
   const initial = readInitial(run, await files.initial(run.initial, hear("initial", run.initial.bytes)));
-  const { settings, data, spec } = run;
   const shards = await chooseShards(peerId, data.shards, settings.shardsPerPeer, dataBytesMax);
   const dataset = await loadData(shards, data, files, zstd, hearProgress);
   const isCorrected = settings.rule === "drift-corrected";
   const engine = await WasmEngine.load(spec, kernels, settings.batchSize, {
     scale: dataset.scale,
     optimiser: settings.optimiser,
+    workersMax,
     ...(isCorrected ? { reserve: { correction: 4 * spec.parameterCount } } : {}),
   });
   engine.vector.set(initial);

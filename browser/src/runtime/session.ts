@@ -85,6 +85,8 @@ export interface SessionCounters {
   readonly exchangesClipped: number;
   /** Age of the oldest slice: how many gradient steps the model here has absorbed. */
   readonly age: number;
+  /** How many cores train now: as many as are allowed where that is faster, else fewer; 0 while nothing trains. */
+  readonly cores: number;
   /** Mean training loss in nats of the last second; null where no step was taken. */
   readonly loss: number | null;
   /** Share of right guesses in the training batches of the last second. */
@@ -210,6 +212,8 @@ export interface SessionOptions {
   /** Share of the time that is spent training, 0..1; 1 unless given. Half of it in a hidden tab where `slowWhenHidden`. */
   readonly dutyCycle?: number;
   readonly slowWhenHidden?: boolean;
+  /** The most cores that may train, 1 to coresMax(); 1 unless given. */
+  readonly cores?: number;
   /** The most that is sent in a second; null, as where it is left out, for no bound. */
   readonly bytesOutPerSecondMax?: number | null;
   /** Room for models and shards in this browser's cache; 256 MiB unless given. The least recently used goes first. */
@@ -247,6 +251,8 @@ export interface Session {
 
   /** Share of the time that is spent training, 0..1. */
   setDutyCycle(share: number): void;
+  /** The most cores that may train; they are used where that is faster. */
+  setCores(cores: number): void;
   /** The most that is sent in a second; null for no bound. */
   setBytesOutPerSecondMax(bytes: number | null): void;
   setKeepAwake(keep: boolean): void;

@@ -1,5 +1,6 @@
 /** What a browser's page gives to a session: Worker, WebSocket, locks, visibility. No decisions are made here. */
 
+import { hasSimd } from "../learning/kernels.ts";
 import { Generator } from "../wire/generator.ts";
 import type { HostHandle, TabEnvironment } from "./environment.ts";
 import type { FromHost, ToHost } from "./hostMessages.ts";
@@ -9,6 +10,8 @@ import type { Socket } from "./signalingClient.ts";
 import { lockTab } from "./tabLock.ts";
 import { realTiming } from "./timing.ts";
 
+const CORES_MAX = 8;
+
 /** The environment of this page. */
 export function pageEnvironment(): TabEnvironment {
   const [low, high] = crypto.getRandomValues(new Uint32Array(2));
@@ -16,6 +19,7 @@ export function pageEnvironment(): TabEnvironment {
     timing: realTiming,
     generator: new Generator(low, high),
     obstacle: findObstacle,
+    coresMax,
     startHost,
     makeTransport: (iceServers) => new RtcTransport(iceServers),
     openSocket,
@@ -39,6 +43,15 @@ export function findObstacle(): string | null {
     return "This browser has no Workers or no WebAssembly; use a newer one.";
   }
   return null;
+}
+
+/**
+ * How many cores a volunteer may lend: one is left to the page and to the device's other work. Workers share a memory only in a
+ * page that is isolated from other origins, and only the SIMD build of the kernels does.
+ */
+export function coresMax(): number {
+  const isIsolated = globalThis.crossOriginIsolated === true && hasSimd();
+  return isIsolated ? Math.max(1, Math.min(CORES_MAX, navigator.hardwareConcurrency - 1)) : 1;
 }
 
 function openSocket(url: string): Socket {

@@ -12,10 +12,12 @@ import { RunFiles } from "../../../src/runtime/runFiles.ts";
 import type { SessionEvents, SessionOptions } from "../../../src/runtime/session.ts";
 import { Generator } from "../../../src/wire/generator.ts";
 import type { Zstd } from "../../../src/wire/zstd.ts";
+import { EngineThreads } from "../../learning/engineThreads.ts";
 import type { FakeServer } from "./fakeServer.ts";
 import { type VirtualTime, waitedFor } from "./virtualTime.ts";
 
 const kernels = readFileSync(new URL("../../../build/kernels.wasm", import.meta.url));
+const sharedKernels = readFileSync(new URL("../../../build/kernels-shared.wasm", import.meta.url));
 
 /** The devices and the network of one test. */
 export class World {
@@ -44,6 +46,8 @@ export class World {
 export class Device {
   locked: (() => void) | null = null;
   identity: Promise<Identity> | null = null;
+  /** How many may train. */
+  cores = 1;
 }
 
 export class Tab {
@@ -51,6 +55,8 @@ export class Tab {
   readonly transports: MemoryTransport[] = [];
   /** The parameter vector's owner in the Worker; null before start and after the end. */
   host: PeerHost | null = null;
+  /** The further Workers of its host. */
+  readonly engineWorkers = new EngineThreads();
   hidden = false;
   hasScreen = false;
   crash: (reason: string) => void = () => {};
@@ -117,6 +123,7 @@ export class Tab {
       timing: time,
       generator: new Generator(this.#seed),
       obstacle: () => null,
+      coresMax: () => device.cores,
       startHost: () => this.#startHost(),
       makeTransport: () => {
         const transport = network.transport({ timing: time });
@@ -187,7 +194,11 @@ export class Tab {
         randomWord: () => word++,
         files: async ({ link }) => new RunFiles(link, noCache, time, server.fetch),
         loadZstd: async () => zstd,
-        loadKernels: () => waitedFor(WebAssembly.compile(kernels)) as unknown as Promise<BufferSource>,
+        loadKernels: (shared) =>
+          waitedFor(
+            WebAssembly.compile(shared ? sharedKernels : kernels),
+          ) as unknown as Promise<BufferSource>,
+        startEngineWorker: (plan) => this.engineWorkers.start(plan),
       },
     );
     return {
