@@ -18,7 +18,7 @@ CHURN = {
     "classes": [{"session_s": {"law": "exponential", "mean": 15.0}, "absence_s": 4.0, "up_mbps": 1.0, "down_mbps": 4.0}],
     "faults.loss": 0.05,
 }
-QUIET = {"peers": 8, "duration_s": 40.0, "run.skew": "classes:2", "run.link_timeout_s": 4.0, "run.answer_timeout_s": 3.0}
+QUIET = {"peers": 8, "duration_s": 40.0, "run.skew": "classes:2", "run.answer_timeout_s": 3.0}
 
 
 def run(method: str, **changes: object) -> Result:
