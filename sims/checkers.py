@@ -161,9 +161,11 @@ class Checker:
         if replica.age(index) < age:
             raise InvariantBroken(f"slice {index} of peer {number} has become younger")
         self._within_clip(node, norm)
-        if honest and isinstance(peer.rule, Pairwise):
-            self._towards(node, action, before, replica.initial[start:stop], change)
-            self._conserved(node, action, wide, norm)
+        if honest:
+            pairwise = isinstance(peer.rule, Pairwise)
+            if pairwise:
+                self._towards(node, action, before, replica.initial[start:stop], change)
+            self._halved(node, action, wide, norm, pairwise)
 
     def _remember(self, key: tuple[int, int]) -> None:
         self._applied.add(key)
@@ -210,8 +212,8 @@ class Checker:
                 f"and its weight is {action.weight:g}"
             )
 
-    def _conserved(self, node: Node, action: Averaged, change: NDArray[np.float64], norm: float) -> None:
-        """Both sides of an exchange, where they go equally far and unclipped, change by the same in opposite directions.
+    def _halved(self, node: Node, action: Averaged, change: NDArray[np.float64], norm: float, pairwise: bool) -> None:
+        """Both sides of a pairwise exchange that go equally far and unclipped change by the same in opposite directions.
 
         Of the first side's change its projection on a fixed random direction is kept: the sum of two changes that are not
         opposite is at right angles to it with a probability of nothing.
@@ -226,7 +228,7 @@ class Checker:
             self._halves[key] = (projection, norm, action.weight, action.clipped)
             return
         other_projection, other_norm, weight, clipped = other
-        if clipped or action.clipped or weight != action.weight:
+        if not pairwise or clipped or action.clipped or weight != action.weight:
             return
         if abs(norm - other_norm) > SUM_ERROR * norm or abs(projection + other_projection) > SUM_ERROR * norm * len(change):
             raise InvariantBroken(

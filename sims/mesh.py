@@ -137,7 +137,8 @@ class MeshWorld(World):
         if node.attack and node.attack != "flip-labels":
             self._attackers[number] = Attacker(node.attack, node.strength, branch.child("attack").numpy(), self._config.run_tag)
         self.give(node, events.Started())
-        if self._graph is not None or self.training is None:
+        if self._graph is not None or self.training is None or replica.oldest:
+            # Not a newcomer: it waits for nobody, and who comes back with a model gives it to those who have none.
             self.give(node, events.Introduced(()))
         if self.training is None:
             # Its vector is its own, not to be pulled from others; and what has absorbed no step takes part in no exchange.

@@ -41,6 +41,7 @@ class Node:
         "sessions",
         "since",
         "state",
+        "stay",
         "step_s",
         "steps",
         "store",
@@ -68,6 +69,8 @@ class Node:
         """By the number of the link at this end: where frames go."""
         self.token = 0
         """Counts lives: what was scheduled for an earlier one is void."""
+        self.stay = 0
+        """Counts the times that the machine came online, from sleep too: the end of an earlier session is void."""
         self.tick_at = float("inf")
         self.pending_steps = 0
         self.pending_samples = 0

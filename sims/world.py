@@ -141,14 +141,16 @@ class World(ABC):
         node.clock_offset_s = entry.clock_offset_s * 2.0 * draw()
 
     def _assign_attacks(self) -> None:
+        """Make so many of the machines hostile as the shares say, rounded, but at least one of each share that is not 0."""
         order = self.seeds.child("hostile").numpy().permutation(len(self.nodes)).tolist()
-        begin = 0
+        begin, total = 0, 0.0
         for entry in self.scenario.hostile:
-            end = begin + max(1, round(entry.share * len(order)))
+            total += entry.share
+            end = max(begin + 1, round(total * len(order))) if entry.share else begin
             for number in order[begin:end]:
                 self.nodes[number].attack = entry.attack
                 self.nodes[number].strength = entry.strength or STRENGTHS.get(entry.attack, 0.0)
-            begin = end
+            begin = max(begin, end)
 
     # -- coming and going ---------------------------------------------------------------------------------------------
 
@@ -179,22 +181,30 @@ class World(ABC):
         node.place = len(self.online)
         self.online.append(number)
         entry = self.scenario.classes[node.kind]
+        node.stay += 1
         if not slept:
             node.token += 1
             node.sessions += 1
             node.up_free_at = node.down_free_at = self.clock.now
         if entry.session_s is not None and token != -1:
-            self.clock.at(self.clock.now + entry.session_s.draw(node.life.uniform()), Op.LEAVE, number, node.token)
+            self.clock.at(self.clock.now + entry.session_s.draw(node.life.uniform()), Op.LEAVE, number, node.token, node.stay)
         if slept:
             self.woke(node)
         else:
             self.entered(node)
 
-    def _leave(self, number: int, token: int, _: Any) -> None:
+    def _leave(self, number: int, token: int, stay: int | None) -> None:
         node = self.nodes[number]
-        if token not in (-1, node.token) or node.state != ONLINE:
-            return
         entry = self.scenario.classes[node.kind]
+        if token == -1 and node.state != ONLINE:
+            # An imported trace switches it off: it does not wake, nor come back from an exit, of itself.
+            if node.state == ASLEEP:
+                self._gone(node, False, entry.absence == "restart")
+            node.token += 1
+            return
+        # Whoever fell asleep before its time has had another one since it woke.
+        if node.state != ONLINE or (token != -1 and (token, stay) != (node.token, node.stay)):
+            return
         polite = node.life.uniform() < entry.polite
         back_after_s = None
         if entry.absence_s is not None and token != -1:
@@ -215,13 +225,16 @@ class World(ABC):
             node.wakes_at = now + back_after_s
             self.clock.at(node.wakes_at, Op.JOIN, node.number, node.token)
             return
-        self.departed(node, polite, absence == "restart")
+        self._gone(node, polite, absence == "restart")
+        if back_after_s is not None:
+            self.clock.at(now + back_after_s, Op.JOIN, node.number, node.token)
+
+    def _gone(self, node: Node, polite: bool, keeps: bool) -> None:
+        self.departed(node, polite, keeps)
         node.state = OFFLINE
         node.token += 1
         node.training = False
         node.ready = False
-        if back_after_s is not None:
-            self.clock.at(now + back_after_s, Op.JOIN, node.number, node.token)
 
     def _exit(self, index: int, _: Any, __: Any) -> None:
         entry: Exit = self.scenario.exits[index]

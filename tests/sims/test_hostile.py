@@ -14,6 +14,28 @@ def attacked(attack: str, share: float, **changes: object) -> MeshWorld:
     return ran(small(peers=10, duration_s=60.0, hostile=[{"attack": attack, "share": share}], **changes))
 
 
+@pytest.mark.parametrize(
+    ("shares", "peers", "expected"),
+    [
+        ([0.0], 10, [0]),
+        ([0.1], 10, [1]),
+        ([0.26], 10, [3]),
+        ([0.24], 10, [2]),
+        # Who asks for attackers gets one, however few peers there are.
+        ([0.01], 10, [1]),
+        ([0.0, 0.2], 10, [0, 2]),
+        ([0.25, 0.25], 10, [2, 3]),
+        ([0.5, 0.5], 5, [2, 3]),
+        ([1.0, 0.0], 3, [3, 0]),
+    ],
+)
+def test_so_many_are_hostile_as_the_shares_say(shares: list[float], peers: int, expected: list[int]):
+    attacks = ["flip-labels", "replay"]
+    hostile = [{"attack": attack, "share": share} for attack, share in zip(attacks, shares, strict=False)]
+    world = MeshWorld(small(peers=peers, hostile=hostile))
+    assert [sum(node.attack == attack for node in world.nodes) for attack in attacks[: len(shares)]] == expected
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_honest_peers_keep_learning(attack: str):
     # Noise as large as the slices themselves wears a wide clip out, change by change; a narrow one holds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +78,65 @@ def test_half_of_the_mesh_leaves_at_once_and_newcomers_pull_what_is_left():
     assert len(world.online) == 8
     assert world.series[-1]["slices_pulled"] >= 2
     assert world.series[-1]["accuracy_worst"] > 0.8
+
+
+@pytest.mark.parametrize("back_after_s", [15.0, 25.0])
+def test_who_sleeps_through_an_exit_has_a_whole_session_when_it_wakes(back_after_s: float):
+    """Sessions of 30 s; what was to end one at 30 s ends neither the sleep nor the session after it."""
+    scenario = small(
+        exits=[{"at_s": 10.0, "share": 1.0, "back_after_s": back_after_s, "absence": "sleep"}],
+        classes=[{"session_s": 30.0, "absence_s": 1_000.0, "absence": "leave"}],
+        duration_s=80.0,
+        **{"evaluation.every_s": 1.0},
+    )
+    world = ran(scenario)
+    online = {row["time_s"]: row["peers_online"] for row in world.series}
+    wakes = 10.0 + back_after_s
+    assert [online[time] for time in (9.0, 11.0, wakes - 1.0, wakes + 1.0, wakes + 29.0, wakes + 31.0)] == [6, 0, 0, 6, 6, 0]
+    assert {node.sessions for node in world.nodes} == {1}
+
+
+@pytest.mark.parametrize("absence", ["leave", "restart", "sleep"])
+def test_an_imported_trace_ends_what_an_exit_has_begun(absence: str, tmp_path: Path):
+    path = tmp_path / "trace.csv"
+    path.write_text("peer,on,off\n" + "".join(f"{name},0,20\n{name},50,70\n" for name in "abcdef"))
+    exits = [{"at_s": 10.0, "share": 1.0, "back_after_s": 20.0, "absence": absence}]
+    world = ran(small(exits=exits, availability=str(path), duration_s=60.0, **{"evaluation.every_s": 1.0}))
+    online = {row["time_s"]: row["peers_online"] for row in world.series}
+    assert [online[time] for time in (9.0, 15.0, 25.0, 35.0, 49.0, 51.0)] == [6, 0, 0, 0, 0, 6]
+
+
+def test_half_of_the_mesh_leaves_at_once_and_the_mesh_recovers():
+    scenario = small(exits=[{"at_s": 30.0, "share": 0.5, "back_after_s": 8.0, "absence": "leave"}], duration_s=60.0, peers=12)
+    world = ran(scenario)
+    rows = {row["time_s"]: row for row in world.series}
+    assert (rows[35.0]["peers_online"], rows[45.0]["peers_online"]) == (6, 12)
+    assert rows[45.0]["accuracy"] > rows[30.0]["accuracy"] - 0.02
+    assert rows[60.0]["accuracy_worst"] > rows[30.0]["accuracy_worst"] - 0.02
+    # Nobody of those who came back began from nothing.
+    assert min(node.peer.replica.oldest for node in world.nodes if node.peer) > 300
+
+
+@pytest.mark.parametrize("kept", [0.25, 0.0])
+def test_all_leave_at_once_and_what_some_have_kept_becomes_the_model_again(kept: float):
+    """Who keeps its model (`restart`) brings it back, and newcomers pull it; where nobody has kept it, all begin anew."""
+    gone = {"at_s": 60.0, "back_after_s": 5.0}
+    exits = [{**gone, "share": kept, "absence": "restart"}, {**gone, "share": 1.0, "absence": "leave"}]
+    world = ran(small(exits=exits, duration_s=100.0, peers=12, **{"run.optimiser": {"name": "sgd", "learning_rate": 0.01}}))
+    rows = {row["time_s"]: row for row in world.series}
+    ages = [node.peer.replica.oldest for node in world.nodes if node.peer]
+    assert (rows[60.0]["peers_online"], rows[70.0]["peers_online"], len(ages)) == (0, 12, 12)
+    if kept:
+        assert min(ages) > 900
+        assert rows[5.0]["accuracy"] < 0.5
+        assert rows[70.0]["accuracy"] > 0.9
+        assert rows[100.0]["slices_pulled"] >= 10
+        assert rows[100.0]["disagreement"] < 0.02
+    else:
+        # As ten seconds after the first beginning, when they were five seconds old.
+        assert max(ages) < 400
+        assert rows[70.0]["accuracy"] == pytest.approx(rows[5.0]["accuracy"], abs=0.1)
+        assert rows[100.0]["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize("absence", ["leave", "restart", "sleep"])
