@@ -21,4 +21,6 @@ METHODS = (
     "noloco",
     "naive-8-bit",
 )
+RULES = ("drift-corrected", "pairwise", "none")
 ATTACKS = ("nan", "scale", "flip-signs", "noise", "flip-labels", "replay")
+SNAPSHOT_EVERY_S = 60.0
