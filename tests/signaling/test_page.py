@@ -98,6 +98,9 @@ async def test_every_answer_carries_the_security_headers(server: Site, run: Crea
         async with server.session.get(server.url + path) as response:
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             assert response.headers["Referrer-Policy"] == "no-referrer"
+            # isolated from other origins, so that the page's Workers may share a memory
+            assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+            assert response.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
             assert response.headers["Server"] == "meshlearn"
             assert "Access-Control-Allow-Origin" not in response.headers
 

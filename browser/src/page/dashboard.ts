@@ -197,6 +197,7 @@ export class Dashboard {
 
   #showCounters(counters: SessionCounters): void {
     this.#timeS = counters.timeS;
+    this.#device.showCores(counters);
     setFigure(field("rate"), counters.samplesPerSecond, shortNumber(counters.samplesPerSecond));
     setFigure(field("samples"), counters.samples, shortNumber(counters.samples));
     field("samples").dataset.steps = String(counters.steps);

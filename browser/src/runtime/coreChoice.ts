@@ -32,10 +32,16 @@ export class CoreChoice {
     return this.#counts[this.#isTrying ? this.#blocks % this.#counts.length : this.#chosen];
   }
 
+  /** What the last trial has found to be best. */
+  get chosen(): number {
+    return this.#counts[this.#chosen];
+  }
+
   /** Set the most that may be used; a change begins a new trial. */
   setMost(most: number): void {
     if (most !== this.#counts.at(-1)) {
       this.#counts = countsUpTo(most);
+      this.#chosen = 0;
       this.#begin();
     }
   }
@@ -62,7 +68,6 @@ export class CoreChoice {
   #begin(): void {
     this.#durations = this.#counts.map(() => []);
     this.#blocks = this.#counts.length === 1 ? ROUNDS : 0;
-    this.#chosen = 0;
     this.#heldS = 0;
     this.#beginBlock();
   }

@@ -163,8 +163,8 @@ export class PeerHost {
     }
     const begunAt = this.#timing.now();
     const clock = () => this.#timing.now() - begunAt;
-    const cores = () => this.#training.cores;
-    const reporter = new Reporter(this.#peer, { clock, cores }, (message) => this.#port.post(message));
+    const coresInUse = () => this.#training.coresInUse;
+    const reporter = new Reporter(this.#peer, { clock, coresInUse }, (message) => this.#port.post(message));
     this.#reporter = reporter;
     this.#handle({ type: "started" });
     this.#every(COUNTERS_INTERVAL_S, () => {

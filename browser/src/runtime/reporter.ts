@@ -20,15 +20,14 @@ const KINDS = {
 export interface Gauges {
   /** Seconds since the peer began. */
   readonly clock: () => number;
-  /** How many cores train now. */
-  readonly cores: () => number;
+  readonly coresInUse: () => Pick<SessionCounters, "cores" | "sharedSteps">;
 }
 
 export class Reporter {
   readonly #post: (message: FromHost) => void;
   readonly #peer: Peer;
   readonly #clock: () => number;
-  readonly #cores: () => number;
+  readonly #coresInUse: Gauges["coresInUse"];
   readonly #meter = new Meter();
   readonly #lossMeter = new Meter();
   #notesLeft = NOTES_A_SECOND;
@@ -36,10 +35,10 @@ export class Reporter {
   #notesSkipped = 0;
   #last: SessionCounters | null = null;
 
-  constructor(peer: Peer, { clock, cores }: Gauges, post: (message: FromHost) => void) {
+  constructor(peer: Peer, { clock, coresInUse }: Gauges, post: (message: FromHost) => void) {
     this.#peer = peer;
     this.#clock = clock;
-    this.#cores = cores;
+    this.#coresInUse = coresInUse;
     this.#post = post;
   }
 
@@ -113,7 +112,7 @@ export class Reporter {
       exchangesRefused: counters.exchangesRefused,
       exchangesClipped: counters.exchangesClipped,
       age: replica.oldest,
-      cores: this.#cores(),
+      ...this.#coresInUse(),
       ...this.#meter.take(),
     };
   }

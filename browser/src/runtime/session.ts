@@ -87,6 +87,8 @@ export interface SessionCounters {
   readonly age: number;
   /** How many cores train now: as many as are allowed where that is faster, else fewer; 0 while nothing trains. */
   readonly cores: number;
+  /** Steps whose batch was shared by several cores. */
+  readonly sharedSteps: number;
   /** Mean training loss in nats of the last second; null where no step was taken. */
   readonly loss: number | null;
   /** Share of right guesses in the training batches of the last second. */

@@ -38,6 +38,7 @@ export class Training {
   #workers: EngineWorkers | null = null;
   #choice: TrainingChoice = { on: true, dutyCycle: 1, cores: 1 };
   #isFinished = false;
+  #sharedSteps = 0;
   /** Steps and samples that have not been taken note of. */
   #unheard = { steps: 0, samples: 0 };
 
@@ -47,9 +48,10 @@ export class Training {
     this.#loop = new TrainingLoop({ timing, soon, step: () => this.#step(), afterSlice });
   }
 
-  /** How many cores make the next step. */
-  get cores(): number {
-    return this.#loop.running ? this.#coreChoice.cores : 0;
+  /** How many cores train, and the steps that several have shared. */
+  get coresInUse(): { readonly cores: number; readonly sharedSteps: number } {
+    const cores = this.#loop.running ? this.#coreChoice.chosen : 0;
+    return { cores, sharedSteps: this.#sharedSteps };
   }
 
   get unheard(): { readonly steps: number; readonly samples: number } {
@@ -116,6 +118,7 @@ export class Training {
     team.size = this.#coreChoice.cores;
     const begun = now();
     const made = step();
+    this.#sharedSteps += team.size > 1 ? 1 : 0;
     this.#coreChoice.took(now() - begun);
     return made;
   }
