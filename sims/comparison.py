@@ -1,0 +1,271 @@
+"""The same worlds under several rules, the mesh's own and the methods of the literature, at equal time and at equal bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshlearn.errors import SettingsError
+from sims import plots, report
+from sims.baselines import refusal
+from sims.names import METHODS, RULES
+from sims.results import write_table
+from sims.scenario import Scenario
+from sims.sweeps import Cell, Cells, Plan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Series = list[dict[str, float]]
+Row = dict[str, Any]
+TIME_COLUMNS = ("method", "accuracy", "worst_peer", "disagreement", "megabytes")
+BYTES_COLUMNS = ("method", "accuracy_at_equal_bytes", "megabytes_at_equal_bytes", "seconds_at_equal_bytes")
+FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("the mesh's rules", ("mesh", "mesh:drift-corrected", "mesh:pairwise", "mesh:none")),
+    ("bounds", ("one-machine", "isolated")),
+    ("a server", ("parameter-server", "task-queue", "federated-averaging")),
+    ("rounds without a server", ("all-reduce", "noloco")),
+    ("fixed graphs", ("d-psgd-ring", "d-psgd-regular", "choco-sgd")),
+    ("gossip", ("ad-psgd", "partitioned-gossip", "partitioned-gossip-tokens", "epidemic", "naive-8-bit")),
+)
+
+
+@dataclass(frozen=True)
+class Comparison(Plan):
+    """A plan whose cells are named rows: a method, or the mesh with one of its averaging rules (`mesh:pairwise`)."""
+
+    rows: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Why a row is not there, one sentence each."""
+
+    @classmethod
+    def of(cls, base: Scenario, rows: Sequence[str], seeds: int) -> Comparison:
+        """Return the comparison of some rows, all that the scenario allows where none is named, from the scenario's seed on.
+
+        Raises SettingsError where a row is not known, or is named and cannot run in this scenario.
+        """
+        kept, left_out = [], []
+        for name in dict.fromkeys(rows or every_row()):
+            said = refusal(row_scenario(base, name))
+            if said and rows:
+                raise SettingsError(said)
+            if said:
+                left_out.append(said)
+            else:
+                kept.append(name)
+        return cls(
+            f"{base.name}-compared",
+            base,
+            [base.seed + index for index in range(seeds)],
+            {},
+            rows=tuple(kept),
+            left_out=tuple(left_out),
+        )
+
+    def cells(self) -> list[Cell]:
+        """Return a cell for each row and seed; seeds vary fastest."""
+        worlds = [(name, row_scenario(self.base, name)) for name in self.rows]
+        return [
+            Cell((("method", name),), seed, dataclasses.replace(world, seed=seed))
+            for name, world in worlds
+            for seed in self.seeds
+        ]
+
+
+def every_row() -> list[str]:
+    """Return the mesh with each of its rules, and all methods of the literature."""
+    return [*(f"mesh:{rule}" for rule in RULES), *(method for method in METHODS if method != "mesh")]
+
+
+def row_scenario(base: Scenario, name: str) -> Scenario:
+    """Return the scenario of a row; raises SettingsError where there is no such method or rule."""
+    method, _, rule = name.partition(":")
+    if method not in METHODS or (rule and method != "mesh"):
+        raise SettingsError(f'There is no method "{name}"; choose from mesh, {", ".join(every_row())}.')
+    if ":" in name and rule not in RULES:
+        raise SettingsError(f'The mesh has no averaging rule "{rule}"; choose from {", ".join(RULES)}.')
+    return base.changed(**{"run.method": method, **({"run.rule": rule} if rule else {})})
+
+
+def compared(plan: Plan, cells: Cells, folder: Path) -> list[Row]:
+    """Write tables, figures and report of a comparison; return one row a method, the best at equal time first.
+
+    Equal time is the end of the run. Equal bytes are, seed by seed, those that the mesh has sent by then with the scenario's
+    rule (else with the first rule that exchanges; without a mesh, those of the thriftiest method that sends at all); who never
+    sends as many is measured at its end. Means have 95 % confidence intervals over the seeds.
+    """
+    groups: dict[str, dict[int, Series]] = {}
+    for cell, outcome in cells:
+        groups.setdefault(str(cell.settings[0][1]), {})[cell.seed] = outcome["series"]
+    reference = reference_row(plan.base.run.rule, groups)
+    budgets = _budgets(groups, reference)
+    rows = [_row(name, runs, budgets) for name, runs in groups.items()]
+    rows.sort(key=lambda row: -row["accuracy"] if not math.isnan(row["accuracy"]) else math.inf)
+    write_table(folder / "table", rows)
+    write_table(folder / "cells", [{**dict(cell.settings), **outcome["summary"]} for cell, outcome in cells])
+    order = [row["method"] for row in rows]
+    figures = _figures({name: list(groups[name].values()) for name in order}, reference, plots.mean(list(budgets.values())))
+    plots.write_figures({name: figure for name, (figure, _) in figures.items()}, folder / "plots")
+    body = [f"<p>{plan.base.name}: {plan.base.peers} peers, seeds {', '.join(map(str, plan.seeds))}</p>"]
+    for title, columns, sorted_rows in tables(plan, rows):
+        shown = [[shown_cell(row, name) for name in columns] for row in sorted_rows]
+        body += [f"<h2>{title}</h2>", report.table([name.replace("_", " ") for name in columns], shown)]
+    body += ["<h2>Curves</h2>", report.figures_grid(figures)]
+    report.write_page(plan.name, body, folder / "report.html")
+    return rows
+
+
+def tables(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, tuple[str, ...], list[Row]]]:
+    """Return title, columns and rows of the two tables, each sorted by its own accuracy."""
+    equal = sorted(rows, key=lambda row: _descending(row["accuracy_at_equal_bytes"]))
+    budget = max((row["megabytes_budget"] for row in rows), default=math.nan)
+    return [
+        (f"At equal time: {plan.base.duration_s:g} s", TIME_COLUMNS, list(rows)),
+        (f"At equal bytes: {report.shown(budget)} MB", BYTES_COLUMNS, equal),
+    ]
+
+
+def shown_cell(row: Row, name: str) -> str:
+    """Return a value of a row as a person reads it, with its interval where it has one."""
+    width = row.get(f"{name}_interval", math.nan)
+    value: str = report.shown(row[name])
+    return value if math.isnan(width) else f"{value} ± {width:.2g}"
+
+
+def _descending(value: float) -> float:
+    return math.inf if math.isnan(value) else -value
+
+
+def reference_row(rule: str, names: Collection[str]) -> str:
+    """Return the row of the mesh that the others are compared with, empty where there is none."""
+    wanted = ["mesh", f"mesh:{rule}", *(f"mesh:{name}" for name in RULES if name != "none")]
+    return next((name for name in wanted if name in names), "")
+
+
+def _budgets(groups: dict[str, dict[int, Series]], reference: str) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for runs in [groups[reference]] if reference else groups.values():
+        for seed, series in runs.items():
+            spent = series[-1]["bytes"]
+            if spent > 0:
+                found[seed] = min(spent, found.get(seed, math.inf))
+    return found
+
+
+def _row(name: str, runs: dict[int, Series], budgets: dict[int, float]) -> Row:
+    finals = [series[-1] for series in runs.values()]
+    equal = [row_at(series, budgets.get(seed, math.nan)) for seed, series in runs.items()]
+    row: Row = {"method": name, "seeds": len(runs)}
+    for column, values in (
+        ("accuracy", [_number(final["accuracy"]) for final in finals]),
+        ("worst_peer", [_number(final["accuracy_worst"]) for final in finals]),
+        ("accuracy_at_equal_bytes", [_number(found.get("accuracy")) for found in equal]),
+    ):
+        row[column] = plots.mean(values)
+        row[f"{column}_interval"] = plots.interval(values)
+    row["megabytes"] = plots.mean([final["bytes"] for final in finals]) / 1e6
+    row["disagreement"] = plots.mean([_number(final["disagreement"]) for final in finals])
+    row["megabytes_at_equal_bytes"] = plots.mean([_number(found.get("bytes")) for found in equal]) / 1e6
+    row["seconds_at_equal_bytes"] = plots.mean([_number(found.get("time_s")) for found in equal])
+    row["megabytes_budget"] = plots.mean([budgets.get(seed, math.nan) for seed in runs]) / 1e6
+    return row
+
+
+def row_at(series: Series, budget: float) -> dict[str, float]:
+    """Return the last row of a series within so many bytes; an empty one where the first is over."""
+    return next((row for row in reversed(series) if row["bytes"] <= budget), {})
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _figures(curves: dict[str, list[Series]], reference: str, budget: float) -> dict[str, tuple[Figure, str]]:
+    bands = "Means over the seeds with 95 % confidence intervals. The thick line is the mesh, the same in every panel."
+    sent = "Who sends nothing is not there; the dotted vertical line is the mesh's traffic."
+    over_time, over_bytes = ("time_s", "time / s", 1.0), ("bytes", "traffic of all peers / MB", 1e-6)
+    accuracy = ("accuracy", "test accuracy of the mean model")
+    return {
+        "accuracy-over-time": (_panels(curves, reference, over_time, accuracy), bands),
+        "accuracy-over-bytes": (_panels(curves, reference, over_bytes, accuracy, budget), f"{bands} {sent}"),
+        "disagreement-over-time": (_panels(curves, reference, over_time, ("disagreement", "disagreement")), bands),
+    }
+
+
+def _panels(
+    curves: dict[str, list[Series]],
+    reference: str,
+    x: tuple[str, str, float],
+    y: tuple[str, str],
+    budget: float = math.nan,
+) -> Figure:
+    """Return a panel for each family that has rows, with the mesh in each: seventeen curves in one nobody can tell apart."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    if x[0] == "bytes":
+        curves = {name: runs for name, runs in curves.items() if any(series[-1]["bytes"] > 0 for series in runs)}
+    families = [(title, [name for name in curves if name in members]) for title, members in FAMILIES]
+    families = [(title, members) for title, members in families if members]
+    if len(families) > 1:
+        # Where the mesh's own rules are not compared with each other, its line in every panel is enough.
+        families = [(title, members) for title, members in families if members != [reference]]
+    columns = max(1, min(3, len(families)))
+    lines = max(1, -(-len(families) // columns))
+    with mpl.rc_context(plots.STYLE):
+        figure = Figure(layout="constrained", figsize=(0.6 + 2.3 * columns, 0.4 + 1.9 * lines))
+        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (title, members) in zip(grid.flat, families, strict=False):
+            axes.set_title(title)
+            if reference in curves:
+                own = reference in members
+                _curve(axes, curves[reference], x, y[0], reference if own else "", "#000000", 1.8, banded=own)
+            others = [name for name in members if name != reference]
+            for colour, name in zip(plots.COLOURS, others, strict=False):
+                _curve(axes, curves[name], x, y[0], name, colour, 1.0)
+            axes.legend(
+                loc="lower right" if y[0] == "accuracy" else "upper right",
+                fontsize=6,
+                handlelength=1.4,
+                frameon=True,
+                framealpha=0.8,
+            )
+            if not math.isnan(budget):
+                axes.set_xscale("log")
+                axes.axvline(budget * x[2], color="#000000", ls=":", lw=0.8)
+            axes.set_ylim(bottom=0.0, top=1.0 if y[0] == "accuracy" else None)
+        for axes in list(grid.flat)[len(families) :]:
+            axes.set_axis_off()
+        figure.supxlabel(x[1], fontsize=8)
+        figure.supylabel(y[1], fontsize=8)
+        return figure
+
+
+def _curve(
+    axes: Axes,
+    runs: list[Series],
+    x: tuple[str, str, float],
+    y_name: str,
+    label: str,
+    colour: str,
+    width: float,
+    banded: bool = True,
+) -> None:
+    rows = list(zip(*runs, strict=False))
+    along = [plots.mean([row[x[0]] for row in group]) * x[2] for group in rows]
+    middle = [plots.mean([_number(row[y_name]) for row in group]) for group in rows]
+    half = [plots.interval([_number(row[y_name]) for row in group]) for group in rows]
+    if x[0] == "bytes":
+        sent = [index for index, count in enumerate(along) if count > 0.0]
+        along, middle, half = ([values[index] for index in sent] for values in (along, middle, half))
+    axes.plot(along, middle, color=colour, lw=width, label=label or None)
+    if not banded:
+        return
+    low = [value - part for value, part in zip(middle, half, strict=True)]
+    high = [value + part for value, part in zip(middle, half, strict=True)]
+    axes.fill_between(along, low, high, color=colour, alpha=0.1, lw=0)
