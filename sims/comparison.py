@@ -239,8 +239,9 @@ def _panels(
                 axes.set_xscale("log")
                 axes.axvline(budget * x[2], color="#000000", ls=":", lw=0.8)
             axes.set_ylim(bottom=0.0, top=1.0 if y[0] == "accuracy" else None)
-        for axes in list(grid.flat)[len(families) :]:
-            axes.set_axis_off()
+        for index in range(len(families), lines * columns):
+            grid.flat[index].set_axis_off()
+            grid.flat[index - columns].tick_params(labelbottom=True)
         figure.supxlabel(x[1], fontsize=8)
         figure.supylabel(y[1], fontsize=8)
         return figure

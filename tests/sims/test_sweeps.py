@@ -68,14 +68,6 @@ def test_a_sweep_ends_in_a_table_with_intervals_and_a_report(tmp_path: Path):
     )
 
 
-def test_a_comparison_stands_at_equal_time_and_at_equal_bytes(tmp_path: Path):
-    methods = sweeps.Plan("compared", small(duration_s=20.0), [1, 2], {"run.method": ["mesh", "isolated", "ad-psgd"]})
-    rows = {row["method"]: row for row in sweeps.compared(methods, sweeps.run(methods, tmp_path, processes=1), tmp_path)}
-    assert list(rows) == ["mesh", "isolated", "ad-psgd"]
-    assert rows["mesh"]["accuracy_at_equal_bytes"] == pytest.approx(rows["mesh"]["accuracy"])
-    assert rows["ad-psgd"]["megabytes"] > rows["mesh"]["megabytes"] > rows["isolated"]["megabytes"] == 0
-
-
 def test_students_interval():
     assert interval([1.0, 2.0, 3.0]) == pytest.approx(4.303 / 3**0.5, rel=1e-3)
 
