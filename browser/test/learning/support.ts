@@ -3,8 +3,8 @@
 import { readFileSync } from "node:fs";
 import { Dense, type ModelSpec } from "../../src/learning/spec.ts";
 
-export function kernelsBytes(build: "simd" | "scalar"): Uint8Array<ArrayBuffer> {
-  const file = build === "simd" ? "kernels.wasm" : "kernels-scalar.wasm";
+export function kernelsBytes(build: "simd" | "scalar" | "shared"): Uint8Array<ArrayBuffer> {
+  const file = build === "simd" ? "kernels.wasm" : `kernels-${build}.wasm`;
   return new Uint8Array(readFileSync(new URL(`../../build/${file}`, import.meta.url)));
 }
 

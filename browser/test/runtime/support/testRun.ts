@@ -22,9 +22,9 @@ export interface TestRun {
   readonly files: Map<string, Uint8Array<ArrayBuffer>>;
 }
 
-export function makeTestRun(zstd: Zstd, settings: JsonObject = {}): TestRun {
+export function makeTestRun(zstd: Zstd, settings: JsonObject = {}, units = UNITS): TestRun {
   const generator = new Generator(5);
-  const parameters = INPUTS * UNITS + UNITS + UNITS * CLASSES + CLASSES;
+  const parameters = INPUTS * units + units + units * CLASSES + CLASSES;
   const initial = saveVector(new Float32Array(parameters).map(() => (generator.uniform() - 0.5) * 0.5));
   const centres = Array.from({ length: CLASSES * INPUTS }, () => (generator.uniform() - 0.5) * 3);
   const files = new Map<string, Uint8Array<ArrayBuffer>>();
@@ -45,7 +45,7 @@ export function makeTestRun(zstd: Zstd, settings: JsonObject = {}): TestRun {
       format: 1,
       input: [INPUTS],
       layers: [
-        { layer: "Dense", units: UNITS, activation: "relu" },
+        { layer: "Dense", units, activation: "relu" },
         { layer: "Dense", units: CLASSES },
       ],
       loss: "softmax_cross_entropy",
