@@ -131,7 +131,7 @@ export class Dashboard {
     const isAway = status.signaling === "away" && !ENDED.has(state);
     setText(
       field("away"),
-      isAway ? "The server is away. Training goes on with the peers you are linked to." : "",
+      isAway ? "The server is away; training goes on with the peers you are linked to." : "",
     );
     const pause = action("pause");
     setText(pause, state === "paused" ? "Resume" : "Pause");

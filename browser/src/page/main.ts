@@ -1,6 +1,7 @@
 /** The page of a run: reads the link, says what taking part means, and trains once the person has pressed start. */
 
 import { createSession, findObstacle } from "../runtime/createSession.ts";
+import { overSentence } from "../runtime/sentences.ts";
 import type { Session } from "../runtime/session.ts";
 import { Dashboard } from "./dashboard.ts";
 import { Device } from "./device.ts";
@@ -81,7 +82,7 @@ async function watchRun(): Promise<void> {
 
 function showOver(reason: string): void {
   if (document.body.dataset.view === "intro") {
-    showObstacle(`This run is over. ${reason}`.trim());
+    showObstacle(overSentence(reason));
     start.disabled = true;
   }
 }

@@ -23,11 +23,16 @@ export const noCache: FileCache = {
 
 /**
  * The browser's cache `name`, used by one thread at a time; nothing is kept where the page may not store. A page that was opened
- * over plain http has no Cache API: its files then stay in the browser's own cache, as the server allows for a year.
+ * over plain http has no Cache API: its files then stay in the browser's own cache, as the server allows for a year. `full` hears
+ * once that the device has no room.
  */
-export async function openCache(name: string, bytesMax: number): Promise<FileCache> {
+export async function openCache(
+  name: string,
+  bytesMax: number,
+  full: () => void = () => {},
+): Promise<FileCache> {
   try {
-    return new BoundedFileCache(await caches.open(name), bytesMax);
+    return new BoundedFileCache(await caches.open(name), bytesMax, full);
   } catch {
     return noCache;
   }
@@ -46,12 +51,14 @@ const INDEX = `${PREFIX}index`;
 export class BoundedFileCache implements FileCache {
   readonly #cache: CacheLike;
   readonly #bytesMax: number;
+  #full: () => void;
   /** One change of the index at a time. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(cache: CacheLike, bytesMax: number) {
+  constructor(cache: CacheLike, bytesMax: number, full: () => void = () => {}) {
     this.#cache = cache;
     this.#bytesMax = bytesMax;
+    this.#full = full;
   }
 
   async get(sha256: string): Promise<Uint8Array<ArrayBuffer> | null> {
@@ -89,6 +96,8 @@ export class BoundedFileCache implements FileCache {
       });
     } catch {
       // The browser has no room, or may not store: the file is fetched again next time.
+      this.#full();
+      this.#full = () => {};
     }
   }
 

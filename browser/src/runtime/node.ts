@@ -11,7 +11,7 @@ import type { FromHost, ToHost } from "./hostMessages.ts";
 import type { Identity } from "./identity.ts";
 import { type JoinLink, parseJoinLink } from "./joinLink.ts";
 import { ScreenKeeper } from "./screenKeeper.ts";
-import { sentenceOfStatus } from "./sentences.ts";
+import { overSentence, sentenceOfStatus } from "./sentences.ts";
 import type {
   Evaluation,
   RunFacts,
@@ -83,6 +83,7 @@ export class TabSession implements Session {
   #round = 0;
   #paused = false;
   #trainedSteps: number | null = null;
+  #obstacle: string | null = null;
   #dutyCycle: number;
   #cores: number;
   #bytesOutPerSecondMax: number | null;
@@ -205,6 +206,7 @@ export class TabSession implements Session {
     this.#facts = null;
     this.#counters = null;
     this.#trainedSteps = null;
+    this.#obstacle = null;
     this.#setStatus({ ...IDLE, state: "loading", sentence: "Loading the run." });
     try {
       const obstacle = this.#environment.obstacle();
@@ -507,7 +509,7 @@ export class TabSession implements Session {
 
   async #over(running: Running, reason: string): Promise<void> {
     await this.#sayGoodbye(running);
-    this.#closeOf(running, "over", `The run is over${reason === "" ? "" : `: ${reason}`}.`);
+    this.#closeOf(running, "over", overSentence(reason));
   }
 
   /** A tracker connects by itself to those whom it follows. */
@@ -523,6 +525,7 @@ export class TabSession implements Session {
       transport: this.#environment.makeTransport(welcome.iceServers),
       say: (message) => signaling.send(message),
       tell: (message, transfer) => host.post(message, transfer),
+      hindered: (sentence) => this.#hindered(sentence),
     });
     host.post({ type: "begin" });
     return links;
@@ -530,8 +533,16 @@ export class TabSession implements Session {
 
   // -- status ----------------------------------------------------------------------------------------------------------
 
+  #hindered(sentence: string | null): void {
+    this.#obstacle = sentence;
+    if (this.#status.state === "joining" || this.#status.state === "training") {
+      this.#enter(this.#status.state);
+    }
+  }
+
   #enter(state: SessionState): void {
-    const sentence = sentenceOfStatus({ ...this.#status, state }, this.#trainedSteps);
+    const circumstances = { trainedSteps: this.#trainedSteps, obstacle: this.#obstacle };
+    const sentence = sentenceOfStatus({ ...this.#status, state }, circumstances);
     this.#setStatus({ state, sentence });
     this.#holdScreen();
   }

@@ -38,8 +38,11 @@ new PeerHost(
     soon: soonByMessage(),
     randomWord: () => crypto.getRandomValues(new Uint32Array(1))[0],
     files: async ({ link, cacheBytesMax }) =>
-      new RunFiles(link, await openCache("meshlearn-files", cacheBytesMax), realTiming, (input, init) =>
-        fetch(input, init),
+      new RunFiles(
+        link,
+        await openCache("meshlearn-files", cacheBytesMax, sayFull),
+        realTiming,
+        (input, init) => fetch(input, init),
       ),
     loadZstd: async () => loadZstd(await assetBytes(zstdUrl)),
     loadKernels: (shared) =>
@@ -74,6 +77,12 @@ function startEngineWorker(plan: SeatPlan): EngineWorkerHandle {
     },
     terminate: () => worker.terminate(),
   };
+}
+
+function sayFull(): void {
+  const sentence =
+    "This device has no room for the run's files; free some, or they are fetched again at the next visit.";
+  scope.postMessage({ type: "notice", notice: { timeS: 0, level: "warning", sentence, peer: null } }, []);
 }
 
 /** The bytes of a file that belongs to the page. */

@@ -4,7 +4,7 @@
  * RTCPeerConnection exists on the page's main thread only; frames are transferred, not copied.
  */
 
-import { MeshlearnError } from "../errors.ts";
+import { MeshError, MeshlearnError } from "../errors.ts";
 import type { PeerId } from "../protocol/config.ts";
 import { splitMessage } from "../wire/frames.ts";
 import { BUFFERED_BYTES_HIGH } from "../wire/limits.ts";
@@ -12,6 +12,7 @@ import { encode, MessageType, Reason } from "../wire/messages.ts";
 import { type Channel, ChannelClosed, type Frame, type Transport } from "./channel.ts";
 import type { ToHost } from "./hostMessages.ts";
 import { type Identity, verifyFingerprints } from "./identity.ts";
+import { noPathSentence } from "./sentences.ts";
 import type { CandidateFound, ClientMessage, Description, Unavailable } from "./signalingMessages.ts";
 
 /** Offers answered at the same time. */
@@ -25,6 +26,8 @@ export interface TabLinksParts {
   readonly say: (message: ClientMessage) => void;
   /** Tell the Worker. */
   readonly tell: (message: ToHost, transfer?: readonly Transferable[]) => void;
+  /** Hear what keeps this device from other peers, in a sentence; null when a link is open. */
+  readonly hindered: (sentence: string | null) => void;
 }
 
 /** The links of one stay in a run. */
@@ -32,6 +35,8 @@ export class TabLinks {
   readonly #parts: TabLinksParts;
   readonly #channels = new Map<number, Channel>();
   readonly #congested = new Set<number>();
+  /** Peers to which no connection could be made since the last one was. */
+  readonly #unreached = new Set<PeerId>();
   #numbers = 0;
   #answering = 0;
 
@@ -39,7 +44,11 @@ export class TabLinks {
     this.#parts = parts;
     const { transport, say, tell } = parts;
     transport.onOpened((channel) => this.#opened(channel));
-    transport.onFailed((peer) => tell({ type: "connectFailed", peer }));
+    transport.onFailed((peer) => {
+      this.#unreached.add(peer);
+      parts.hindered(noPathSentence(this.#unreached.size));
+      tell({ type: "connectFailed", peer });
+    });
     transport.onCandidate((to, session, candidate) =>
       say({ type: "candidate", to, session, candidate: candidate || null }),
     );
@@ -158,10 +167,12 @@ export class TabLinks {
   // -- inside ----------------------------------------------------------------------------------------------------------
 
   #opened(channel: Channel): void {
-    const { tell } = this.#parts;
+    const { tell, hindered } = this.#parts;
     this.#numbers += 1;
     const link = this.#numbers;
     this.#channels.set(link, channel);
+    this.#unreached.clear();
+    hindered(null);
     tell({ type: "linkOpened", link, peer: channel.remote, outgoing: channel.outgoing });
     channel.onFrame((frame) => tell({ type: "frame", link, frame: frame.buffer }, [frame.buffer]));
     channel.onDrained(() => {
@@ -190,6 +201,9 @@ export class TabLinks {
   }
 
   #failed(peer: PeerId, error: unknown): void {
+    if (error instanceof MeshError) {
+      this.#parts.hindered(error.message); // no address at all
+    }
     this.#parts.tell({ type: "connectFailed", peer });
     rethrowUnlessExpected(error);
   }

@@ -4,7 +4,6 @@
  * The library keeps one instance for the page or Worker, so loading again costs nothing.
  */
 
-import { compress, decompress, init } from "@bokuweb/zstd-wasm";
 import { MeshlearnError } from "../errors.ts";
 
 /** Speed counts more than the last percent: level 1 and level 3 shrink 8-bit codes alike. */
@@ -27,10 +26,34 @@ let loading: Promise<Zstd> | null = null;
 
 /** Load the library; `wasm` is its module's bytes, which Node reads by itself. */
 export function loadZstd(wasm?: ArrayBuffer): Promise<Zstd> {
-  // The library takes bytes as well as an address; from an address, it never tells of a failure.
-  const load = init as (wasm?: ArrayBuffer) => Promise<void>;
-  loading ??= load(wasm).then(() => ({ deflate, inflate }));
+  loading ??= open(wasm);
   return loading;
+}
+
+/** Only here is the library's own program fetched: the page's main thread, which codes nothing, does without. */
+async function open(wasm?: ArrayBuffer): Promise<Zstd> {
+  const { compress, decompress, init } = await import("@bokuweb/zstd-wasm");
+  // The library takes bytes as well as an address; from an address, it never tells of a failure.
+  await (init as (wasm?: ArrayBuffer) => Promise<void>)(wasm);
+  return {
+    deflate: (bytes) => compress(bytes, LEVEL),
+    inflate(frame, size) {
+      const stated = frameContentSize(frame);
+      if (stated !== size) {
+        throw new ZstdError(`the zstd payload says ${stated ?? "no number of"} bytes where ${size} are due`);
+      }
+      let content: Uint8Array;
+      try {
+        content = decompress(frame);
+      } catch (error) {
+        throw new ZstdError(`the zstd payload does not inflate: ${(error as Error).message}`);
+      }
+      if (content.length !== size) {
+        throw new ZstdError(`the zstd payload says ${size} bytes and holds ${content.length}`);
+      }
+      return content;
+    },
+  };
 }
 
 /** The content size that a frame's header states; null where it is no frame or states none (RFC 8878, section 3.1.1). */
@@ -59,25 +82,4 @@ export function frameContentSize(frame: Uint8Array): number | null {
     default:
       return null;
   }
-}
-
-function deflate(bytes: Uint8Array): Uint8Array {
-  return compress(bytes, LEVEL);
-}
-
-function inflate(frame: Uint8Array, size: number): Uint8Array {
-  const stated = frameContentSize(frame);
-  if (stated !== size) {
-    throw new ZstdError(`the zstd payload says ${stated ?? "no number of"} bytes where ${size} are due`);
-  }
-  let content: Uint8Array;
-  try {
-    content = decompress(frame);
-  } catch (error) {
-    throw new ZstdError(`the zstd payload does not inflate: ${(error as Error).message}`);
-  }
-  if (content.length !== size) {
-    throw new ZstdError(`the zstd payload says ${size} bytes and holds ${content.length}`);
-  }
-  return content;
 }

@@ -75,8 +75,11 @@ describe("the cache of files", () => {
     const refuse = async () => {
       throw new DOMException("no room", "QuotaExceededError");
     };
-    const cache = new BoundedFileCache({ match: refuse, put: refuse, delete: refuse }, 100);
+    let told = 0;
+    const cache = new BoundedFileCache({ match: refuse, put: refuse, delete: refuse }, 100, () => told++);
     await cache.put("a", bytesOf("aaaa"));
+    await cache.put("b", bytesOf("bbbb"));
+    expect(told).toBe(1);
     expect(await cache.get("a")).toBeNull();
     await cache.remove("a");
   });
