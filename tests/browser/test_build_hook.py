@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def test_what_was_deleted_is_built_again(workshop: Workshop) -> None:
     (workshop.browser / "build" / "kernels-scalar.wasm").unlink()
     assert workshop.build() == ["kernels"]
     (workshop.browser / "build" / "inputs.json").write_text('{"kernels": "cut o')
-    assert workshop.build() == ["kernels", "packages and tools", "page"]
+    assert workshop.build() == ["kernels", "packages and tools"]
 
 
 def test_a_wheel_does_without_the_tools_and_does_not_take_them_away(workshop: Workshop) -> None:
@@ -95,6 +96,15 @@ def test_a_wheel_does_without_the_tools_and_does_not_take_them_away(workshop: Wo
     assert workshop.build(with_tools=False) == []
     (workshop.browser / "package-lock.json").write_text("{ }")
     assert workshop.build(with_tools=False) == ["packages and tools", "page"]
+
+
+def test_a_page_that_is_built_needs_no_tool(workshop: Workshop) -> None:
+    workshop.build(with_tools=False)
+    shutil.rmtree(workshop.browser / "build")
+    shutil.rmtree(workshop.browser / "node_modules")
+    assert workshop.build(with_tools=False) == []
+    (workshop.browser / "src" / "main.ts").write_text("2")
+    assert workshop.build(with_tools=False) == ["kernels", "packages", "page"]
 
 
 def test_the_page_can_be_left_out(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
