@@ -21,6 +21,9 @@ from meshlearn.wire.frames import Reassembler, split_message
 from meshlearn.wire.generator import Generator
 
 RUN_TAG = b"vectors!"
+Case = dict[str, Any]
+# Neither cut nor refused: where a story is about something else.
+UNJUDGED = {"clip_factor": 1e9, "norm_factor": 1e9}
 _FLAGS, _LENGTH = slice(6, 8), slice(16, 20)
 _EXCHANGE_HEAD, _PULL_HEAD = 20 + 28, 20 + 20
 
@@ -175,6 +178,25 @@ class Remote:
                     if (data := self._heard.feed(frame)) is not None:
                         found.append(messages.decode(data, RUN_TAG))
         return found
+
+
+def small(name: str, why: str, **settings: Any) -> Recorder:
+    """Return a peer with a vector of 100 values in slices of 40."""
+    return Recorder(name, why, initial=(1, 100, 0.2), slice_length=40, **settings)
+
+
+def ready(recorder: Recorder, *numbers: int, age: int = 0) -> list[Remote]:
+    """Start the peer with greeted links to remotes of these numbers, and its exchange clock."""
+    recorder.give(events.Started())
+    remotes = []
+    for link, number in enumerate(numbers, 1):
+        remote = Remote(recorder, link, number)
+        remote.open()
+        remote.greet(age=age)
+        remotes.append(remote)
+    recorder.give(events.Introduced(()))
+    recorder.give(events.Stepped(1, 32), change=(3, 0.1))
+    return remotes
 
 
 def request(

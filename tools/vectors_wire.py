@@ -725,7 +725,7 @@ def _invalid_messages() -> list[tuple[str, str, bytes]]:
         ("PullReply, not ready with zstd", "no payload, no flag", _patched(pull_declined, 6, 1)),
         ("PullReply, 0 values", "1..262,144", _patched(pulled, h + 12, 0, 0, 0, 0)),
         ("PullReply, 262,145 values", "1..262,144", _patched(pulled, h + 12, 1, 0, 4, 0)),
-        ("Goodbye, reason 8", "there is none", _patched(goodbye, h, 8)),
+        ("Goodbye, reason 9", "there is none", _patched(goodbye, h, 9)),
         ("Goodbye, a text of 121 bytes", "at most 120", _body(7, b"\0\x79" + b"a" * 121)),
         ("Goodbye, a text not UTF-8", "a lone lead byte", _body(7, b"\0\x01\xc3")),
     ]

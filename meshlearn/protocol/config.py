@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from meshlearn.errors import SettingsError
@@ -36,6 +37,8 @@ class PeerConfig:
     """How long a newcomer waits for somebody to pull the model from before it starts from the initial vector."""
     pull_timeout_s: float = 6.0
     introduce_interval_s: float = 5.0
+    refresh_interval_s: float = 60.0
+    """Mean time after which one link of a full view is replaced by another, uniform in half to one and a half of it; 0: never."""
     evaluation_interval_s: float = 2.0
     """How often a tracker pulls the models of its view."""
     offences_max: int = 5
@@ -49,6 +52,8 @@ class PeerConfig:
             raise SettingsError(f"view_size is {self.view_size}; give a number of links from 1 to 64")
         if not self.exchange_interval_s > 0:
             raise SettingsError("exchange_interval_s must be more than 0 seconds")
+        if not 0 <= self.refresh_interval_s < math.inf:
+            raise SettingsError("refresh_interval_s must be a number of seconds, or 0 for never")
         if self.pull_codec.is_modular:
             raise SettingsError("pull_codec must be an absolute codec: float32, float16, linear8 or dynamic8")
         if not 0 < self.heartbeat_interval_s < self.link_timeout_s:

@@ -14,7 +14,7 @@ from meshlearn.protocol.actions import Averaged
 from meshlearn.protocol.admission import Admission
 from meshlearn.protocol.averaging import AveragingRule, Contribution, believed_age
 from meshlearn.protocol.config import PeerConfig
-from meshlearn.protocol.link import REQUESTS_BURST, REQUESTS_PER_INTERVAL, Counters, Link, Outstanding, Served
+from meshlearn.protocol.link import Counters, Link, Outstanding, Served
 from meshlearn.protocol.outbox import Outbox
 from meshlearn.protocol.ranges import Disagreement
 from meshlearn.protocol.replica import Replica
@@ -147,7 +147,7 @@ class Exchanges:
         if not ready or self._replica.age(index) == 0:
             self._decline(link, request, Status.NOT_READY)
             return
-        if not self._may_ask(link, now) or link.congested:
+        if not link.allowance.take(now, self._config.exchange_interval_s) or link.congested:
             self._decline(link, request, Status.BUSY)
             return
         own = self._replica.displacement(index)
@@ -168,16 +168,6 @@ class Exchanges:
             self._decline(link, request, Status.WIDEN)
             return
         self._answer(link, request, own, partner)
-
-    def _may_ask(self, link: Link, now: float) -> bool:
-        """Take one request off the link's allowance, so that nobody wins more influence by asking more often than others do."""
-        regained = (now - link.allowance_at) / self._config.exchange_interval_s * REQUESTS_PER_INTERVAL
-        link.allowance = min(REQUESTS_BURST, link.allowance + max(0.0, regained))
-        link.allowance_at = now
-        if link.allowance < 1.0:
-            return False
-        link.allowance -= 1.0
-        return True
 
     def _answer(self, link: Link, request: ExchangeRequest, own: Floats, partner: Floats) -> None:
         index = request.slice_index
@@ -290,6 +280,12 @@ class Exchanges:
         if link.outstanding is not None:
             link.outstanding = None
             self._counters.exchanges_abandoned += 1
+
+    def hand_back(self, link: Link) -> None:
+        """The other side has replaced the link, in order: what is outstanding was not applied there, and is paid back."""
+        if link.outstanding is not None:
+            self.abandon(link)
+            self.tokens.refund()
 
     def _apply(
         self,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from meshlearn.protocol.tokens import Allowance
 from meshlearn.wire.codec import Codec
 from meshlearn.wire.frames import Reassembler
 from meshlearn.wire.messages import PeerKind
 from meshlearn.wire.quantise import Floats
-
-# A peer begins one exchange an interval, over all of its links: a link that brings many more would outvote the others in the
-# recent median that bounds a change. A quarter more, and five at once, leaves room for jitter and retries.
-REQUESTS_PER_INTERVAL = 1.25
-REQUESTS_BURST = 5.0
 
 
 @dataclass(slots=True)
@@ -46,7 +43,7 @@ class Link:
     __slots__ = (
         "age",
         "allowance",
-        "allowance_at",
+        "asked_at",
         "congested",
         "echo_at",
         "echo_ms",
@@ -56,6 +53,7 @@ class Link:
         "messages_sent",
         "number",
         "offences",
+        "opened_at",
         "outgoing",
         "outstanding",
         "peer",
@@ -70,6 +68,9 @@ class Link:
         self.number = number
         self.peer = peer
         self.outgoing = outgoing
+        self.opened_at = now
+        self.asked_at = -math.inf
+        """When the other side last asked for a slice of the model."""
         self.greeted = False
         self.kind = PeerKind.PYTHON
         self.age = 0
@@ -83,9 +84,7 @@ class Link:
         self.round_trip_s: float | None = None
         self.congested = False
         self.offences = 0.0
-        self.allowance = REQUESTS_BURST
-        """Requests that the other side may make now."""
-        self.allowance_at = now
+        self.allowance = Allowance(now)
         self.messages_sent = 0
         self.reassembler = Reassembler()
         self.outstanding: Outstanding | None = None
@@ -129,3 +128,5 @@ class Counters:
     slices_served: int = 0
     links_opened: int = 0
     links_lost: int = 0
+    links_replaced: int = 0
+    """Links that this side gave up for others; `links_lost` counts them, too."""

@@ -11,16 +11,15 @@ import math
 
 from meshlearn.errors import FrameError, ProtocolError, UnsupportedVersion, WrongRun
 from meshlearn.protocol import events
-from meshlearn.protocol.actions import Action, CloseLink, Connect, Introduce, Ready
+from meshlearn.protocol.actions import Action, Ready
 from meshlearn.protocol.averaging import AveragingRule
 from meshlearn.protocol.config import PeerConfig
 from meshlearn.protocol.exchange import Exchanges
 from meshlearn.protocol.link import Counters, Link
-from meshlearn.protocol.membership import Membership, keeps_new_link
 from meshlearn.protocol.outbox import Outbox
 from meshlearn.protocol.pulling import Pulling
 from meshlearn.protocol.replica import Replica
-from meshlearn.wire import limits
+from meshlearn.protocol.view import View
 from meshlearn.wire.codec import SliceCodec
 from meshlearn.wire.generator import Generator
 from meshlearn.wire.messages import (
@@ -40,9 +39,6 @@ from meshlearn.wire.messages import (
 HOUSEKEEPING_S = 1.0
 # An offence is forgiven after ten seconds.
 _FORGIVEN_A_SECOND = 0.1
-_WORD = 0xFFFF_FFFF
-# After any other Goodbye the two leave each other alone for a while.
-_NO_FAILURE = (Reason.LEAVING, Reason.DUPLICATE)
 
 
 class Peer:
@@ -65,16 +61,14 @@ class Peer:
         self.replica = replica
         self.rule = rule
         self.counters = Counters()
-        self.links: dict[int, Link] = {}
         self.steps = 0
         self.samples = 0
         self._generator = generator
         self._outbox = Outbox(config.run_tag, self.counters)
         slices = slices or SliceCodec()
         self._exchanges = Exchanges(config, replica, rule, generator, slices, self._outbox, self.counters)
-        self._membership = Membership()
         self._pulling = Pulling(config, replica, generator, slices, self._outbox, self.counters)
-        self._ready = False
+        self._view = View(config, replica, generator, self._outbox, self.counters, self._exchanges, self._pulling)
         self._left = False
         self._started_at = math.inf
         self._housekeeping_at = math.inf
@@ -88,7 +82,12 @@ class Peer:
     @property
     def ready(self) -> bool:
         """Whether the model is there, so that training may go on and requests are answered."""
-        return self._ready
+        return self._pulling.ready
+
+    @property
+    def links(self) -> dict[int, Link]:
+        """The open links by number."""
+        return self._view.links
 
     @property
     def tokens(self) -> float:
@@ -121,13 +120,17 @@ class Peer:
                 self.steps += event.steps
                 self.samples += event.samples
             case events.Introduced():
-                self._introduced(event, now)
+                self._view.introduced(event.peers, now)
+                self._settle(now)
             case events.LinkOpened():
-                self._link_opened(event, now)
+                # Without settling: for a moment a peer whose link is replaced looks alone, and is not.
+                self._view.opened(event, now)
             case events.LinkClosed():
-                self._link_closed(event.link, now)
+                if link := self.links.get(event.link):
+                    self._view.forget(link)
+                    self._settle(now)
             case events.ConnectFailed():
-                self._membership.failed(event.peer, now)
+                self._view.not_connected(event.peer, now)
                 self._settle(now)
             case events.Congested():
                 if link := self.links.get(event.link):
@@ -149,11 +152,11 @@ class Peer:
         self._started_at = now
         self._housekeeping_at = now + HOUSEKEEPING_S
         self._heartbeat_at = now + self.config.heartbeat_interval_s
-        self._ask_for_introductions(now)
+        self._view.ask_for_introductions(now)
 
     def _leave(self) -> None:
         for link in list(self.links.values()):
-            self._close(link, Reason.LEAVING, "the peer leaves", now=0.0, settle=False)
+            self._view.close(link, Reason.LEAVING, "the peer leaves", self._now)
         self._left = True
         self._housekeeping_at = self._exchange_at = math.inf
 
@@ -178,22 +181,18 @@ class Peer:
         if beat:
             self._heartbeat_at = now + self.config.heartbeat_interval_s
             self._measure_rate(now)
-        for link in list(self.links.values()):
-            if now - link.heard_at >= self.config.link_timeout_s:
-                self._close(link, Reason.MISBEHAVIOUR, "nothing was heard for too long", now)
-                continue
+        self._view.close_silent(now)
+        for link in self.links.values():
             link.offences = max(0.0, link.offences - _FORGIVEN_A_SECOND * HOUSEKEEPING_S)
             if not link.greeted:
-                self._greet(link)
+                self._view.greet(link)
             else:
                 self._exchanges.expire(link, now)
                 if beat and not link.congested:
-                    self._beat(link, now)
-        self._membership.expire(now - self.config.connect_timeout_s, now)
-        if len(self.links) + self._membership.connecting < self.config.view_size:
-            self._ask_for_introductions(now)
+                    self._view.beat(link, self.steps, self._samples_per_second, now)
+        self._view.replenish(now)
         self._settle(now)
-        if self._averages and self._ready and (self._exchanges.diverged or self._pulling.stale(self.links.values())):
+        if self._averages and self.ready and (self._exchanges.diverged or self._pulling.stale(self.links.values())):
             self._pull_again(now)
         self._pulling.keep_on(self.links, now)
         self._finish_pull(now)
@@ -208,7 +207,7 @@ class Peer:
 
     def _settle(self, now: float) -> None:
         """Decide, while there is no model yet, whether to pull it, to wait, or to start from the initial vector."""
-        if self._ready or self._pulling.active or self._started_at == math.inf:
+        if self.ready or self._pulling.active or self._started_at == math.inf:
             return
         if self.config.trains and not self.rule.exchanges:
             # Whoever trains alone takes nobody's model.
@@ -216,9 +215,7 @@ class Peer:
             return
         if self._pulling.begin(self.links.values(), now):
             return
-        greeted = [link for link in self.links.values() if link.greeted]
-        alone = self._membership.introduced and not self._membership.connecting and len(greeted) == len(self.links)
-        if alone or now - self._started_at >= self.config.join_timeout_s:
+        if self._view.settled or now - self._started_at >= self.config.join_timeout_s:
             self._become_ready(False, now)
 
     @property
@@ -228,14 +225,14 @@ class Peer:
     def _pull_again(self, now: float) -> None:
         if not self._pulling.begin_again(self.links.values(), now):
             return
-        self._ready = False
+        self._pulling.ready = False
         self._exchange_at = math.inf
         # An answer that came now would be applied to a slice that is not the one that was sent.
         for link in self.links.values():
             self._exchanges.abandon(link)
 
     def _become_ready(self, pulled: bool, now: float) -> None:
-        self._ready = True
+        self._pulling.ready = True
         self._exchanges.diverged = False
         if self._averages:
             self._exchange_at = now + self._generator.jittered(self.config.exchange_interval_s)
@@ -245,95 +242,6 @@ class Peer:
         pulled = self._pulling.take_ended(now)
         if pulled is not None:
             self._become_ready(pulled, now)
-
-    # -- links --------------------------------------------------------------------------------------------------------
-
-    def _ask_for_introductions(self, now: float) -> None:
-        if now < self._membership.introduce_at:
-            return
-        self._membership.introduce_at = now + self._generator.jittered(self.config.introduce_interval_s)
-        self._outbox.act(Introduce(self.config.view_size))
-
-    def _introduced(self, event: events.Introduced, now: float) -> None:
-        linked = {link.peer for link in self.links.values()}
-        room = self.config.view_size - len(self.links)
-        for peer in self._membership.choose(event.peers, linked, self.config.peer_id, room, self._generator, now):
-            self._outbox.act(Connect(peer))
-        self._settle(now)
-
-    def _link_opened(self, event: events.LinkOpened, now: float) -> None:
-        self._membership.opened(event.peer)
-        link = Link(event.link, event.peer, event.outgoing, now)
-        older = next((other for other in self.links.values() if other.peer == event.peer), None)
-        if older is not None and not keeps_new_link(self.config.peer_id, event.peer, link.outgoing, older.outgoing):
-            self._close_unknown(link, Reason.DUPLICATE, "there is a link between the two already")
-            return
-        if older is not None:
-            # Without settling: for a moment the peer looks alone, and is not.
-            self._close(older, Reason.DUPLICATE, "a newer link takes its place", now, settle=False)
-        if len(self.links) >= self.config.links_max:
-            self._close_unknown(link, Reason.VIEW_FULL, "the view is full")
-            return
-        self.counters.links_opened += 1
-        self.links[link.number] = link
-        self._greet(link)
-
-    def _greet(self, link: Link) -> None:
-        config = self.config
-        self._outbox.send(
-            link,
-            Hello(
-                limits.PROTOCOL_VERSION_MIN,
-                limits.PROTOCOL_VERSION_MAX,
-                config.kind,
-                config.codecs_bitmap,
-                link.greeted,
-                config.peer_id,
-                self._own_age(),
-                len(self.replica.initial),
-                self.replica.slice_length,
-                config.agent,
-            ),
-        )
-
-    def _own_age(self) -> int:
-        return self.replica.oldest if self._ready else 0
-
-    def _beat(self, link: Link, now: float) -> None:
-        delay_ms = int((now - link.echo_at) * 1000.0) if link.echo_ms else 0
-        self._outbox.send(
-            link,
-            Heartbeat(
-                int(now * 1000.0) & _WORD or 1,
-                link.echo_ms,
-                min(delay_ms, _WORD),
-                self._own_age(),
-                self.steps & _WORD,
-                self._samples_per_second,
-            ),
-        )
-
-    def _close_unknown(self, link: Link, reason: Reason, text: str) -> None:
-        self._outbox.send(link, Goodbye(reason, text))
-        self._outbox.act(CloseLink(link.number, reason, text))
-
-    def _close(self, link: Link, reason: Reason, text: str, now: float, settle: bool = True) -> None:
-        self._close_unknown(link, reason, text)
-        if reason not in _NO_FAILURE:
-            self._membership.failed(link.peer, now)
-        self._forget(link, now, settle)
-
-    def _forget(self, link: Link, now: float, settle: bool = True) -> None:
-        self.links.pop(link.number, None)
-        self.counters.links_lost += 1
-        self._exchanges.abandon(link)
-        self._pulling.link_lost(link.number)
-        if settle:
-            self._settle(now)
-
-    def _link_closed(self, number: int, now: float) -> None:
-        if link := self.links.get(number):
-            self._forget(link, now)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -355,86 +263,45 @@ class Peer:
         try:
             message = decode(data, self.config.run_tag)
             if isinstance(message, Hello):
-                self._greeted(link, message, now)
+                if self._view.greeted(link, message, now):
+                    self._settle(now)
+                    self._pulling.keep_on(self.links, now)
             elif isinstance(message, Goodbye):
-                self._taken_leave(link, message, now)
+                self._view.taken_leave(link, message, now)
             elif link.greeted:
                 link.heard_at = now
                 self._dispatch(link, message, now)
         except UnsupportedVersion as error:
-            self._fault(link, Reason.VERSION, error, now)
+            self._view.fault(link, Reason.VERSION, error, now)
         except WrongRun as error:
-            self._fault(link, Reason.WRONG_RUN, error, now)
+            self._view.fault(link, Reason.WRONG_RUN, error, now)
         except ProtocolError as error:
             self.counters.messages_refused += 1
             link.offences += 1.0
             self._outbox.refuse(link, str(error))
         if link.offences >= self.config.offences_max and link.number in self.links:
-            self._close(link, Reason.MISBEHAVIOUR, "too many messages had to be refused", now)
-
-    def _fault(self, link: Link, reason: Reason, error: ProtocolError, now: float) -> None:
-        self.counters.messages_refused += 1
-        self._outbox.refuse(link, str(error))
-        self._close(link, reason, str(error), now)
-
-    def _greeted(self, link: Link, hello: Hello, now: float) -> None:
-        if hello.peer_id != link.peer:
-            self._outbox.refuse(link, "the link belongs to another peer than its greeting says")
-            self._close(link, Reason.WRONG_PEER, "the greeting names another peer than the link's", now)
-            return
-        if hello.version_min > limits.PROTOCOL_VERSION_MAX or hello.version_max < limits.PROTOCOL_VERSION_MIN:
-            text = f"versions {hello.version_min} to {hello.version_max} are not spoken here"
-            self._fault(link, Reason.VERSION, UnsupportedVersion(text), now)
-            return
-        if (hello.parameter_count, hello.slice_length) != (
-            len(self.replica.initial),
-            self.replica.slice_length,
-        ):
-            self._outbox.refuse(link, "the other side's model or slices have another size")
-            self._close(link, Reason.SHAPE, "the model or its slices have another size", now)
-            return
-        link.heard_at = now
-        link.kind = hello.kind
-        link.age = hello.age
-        link.greeted = True
-        if not hello.heard:
-            self._greet(link)
-        self._settle(now)
-        self._pulling.keep_on(self.links, now)
+            self._view.close(link, Reason.MISBEHAVIOUR, "too many messages had to be refused", now)
+        if link.number not in self.links:
+            self._settle(now)
 
     def _dispatch(self, link: Link, message: Message, now: float) -> None:
         match message:
             case ExchangeRequest():
-                self._exchanges.serve(link, message, self._ready and self._averages, now)
+                self._exchanges.serve(link, message, self.ready and self._averages, now)
             case ExchangeReply():
                 self._exchanges.finish(link, message, now)
             case Heartbeat():
-                self._hear_beat(link, message, now)
+                self._view.hear_beat(link, message, now)
+                self._settle(now)
+                self._pulling.keep_on(self.links, now)
             case PullRequest():
-                self._pulling.serve(link, message, self._ready)
+                self._pulling.serve(link, message, now)
             case PullReply():
                 self._pulling.answered(self.links.values(), link, message, now)
                 self._pulling.keep_on(self.links, now)
                 self._finish_pull(now)
             case Hello() | Goodbye():
                 raise AssertionError("greetings are handled before")
-
-    def _taken_leave(self, link: Link, message: Goodbye, now: float) -> None:
-        """Forget a link, greeted or not: a full view says goodbye without a greeting."""
-        if message.reason is not Reason.DUPLICATE:
-            self._membership.failed(link.peer, now)
-        self._forget(link, now)
-        self._outbox.act(CloseLink(link.number, message.reason, message.text))
-
-    def _hear_beat(self, link: Link, beat: Heartbeat, now: float) -> None:
-        link.echo_ms, link.echo_at = beat.sent_ms, now
-        link.age, link.steps, link.samples_per_second = beat.age, beat.steps, beat.samples_per_second
-        if beat.echo_ms:
-            round_trip_ms = ((int(now * 1000.0) & _WORD) - beat.echo_ms - beat.echo_delay_ms) & _WORD
-            if round_trip_ms < 60_000:
-                link.round_trip_s = round_trip_ms / 1000.0
-        self._settle(now)
-        self._pulling.keep_on(self.links, now)
 
 
 __all__ = ["Peer", "PeerKind"]

@@ -45,6 +45,7 @@ class Pulling:
         "_slices",
         "_survey_at",
         "_surveys",
+        "ready",
     )
 
     def __init__(
@@ -66,6 +67,13 @@ class Pulling:
         self._pull_not_before = -math.inf
         self._surveys: dict[int, _Survey] = {}
         self._survey_at = 0.0
+        self.ready = False
+        """Whether the model is there, so that training may go on and requests are answered."""
+
+    @property
+    def own_age(self) -> int:
+        """The age of the oldest slice as others are told it: 0 without a model."""
+        return self._replica.oldest if self.ready else 0
 
     @property
     def active(self) -> bool:
@@ -204,13 +212,18 @@ class Pulling:
             self._replica.initial,
         )
 
-    def serve(self, link: Link, request: PullRequest, ready: bool) -> None:
+    def surveys(self, link: Link) -> bool:
+        """Return whether a tracker's pull is under way on the link."""
+        return link.number in self._surveys
+
+    def serve(self, link: Link, request: PullRequest, now: float) -> None:
         """Answer a pull with the slice's displacement; raises PayloadRefused where there is no such slice."""
         if request.slice_index >= self._replica.slice_count:
             raise PayloadRefused(f"slice {request.slice_index} was asked for and there are {self._replica.slice_count}")
+        link.asked_at = now
         start, stop = self._replica.bounds(request.slice_index)
         age = self._replica.age(request.slice_index)
-        status = Status.BUSY if link.congested else Status.APPLIED if ready else Status.NOT_READY
+        status = Status.BUSY if link.congested else Status.APPLIED if self.ready else Status.NOT_READY
         if status is not Status.APPLIED:
             self._reply(link, request, status, age, stop - start)
             return

@@ -1,8 +1,13 @@
-"""A randomised token account (Danner & Jelasity 2018): a peer that is not answered slows down."""
+"""How often to ask, and to be asked: a randomised token account (Danner & Jelasity 2018), and a bucket for each link."""
 
 from __future__ import annotations
 
 from meshlearn.wire.generator import Generator
+
+# A peer begins one exchange an interval, over all of its links: a link that brings many more would outvote the others in the
+# recent median that bounds a change. A quarter more, and five at once, leaves room for jitter and retries.
+REQUESTS_PER_INTERVAL = 1.25
+REQUESTS_BURST = 5.0
 
 
 class TokenAccount:
@@ -31,3 +36,23 @@ class TokenAccount:
     def refund(self) -> None:
         """Take back the token of an exchange that was answered."""
         self.balance = min(self._capacity, self.balance + 1.0)
+
+
+class Allowance:
+    """Requests that the other side of a link may make now, so that nobody wins more influence by asking more often."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self, now: float) -> None:
+        self._left = REQUESTS_BURST
+        self._at = now
+
+    def take(self, now: float, interval_s: float) -> bool:
+        """Take one request off, at an exchange interval of so many seconds; return whether there was one."""
+        regained = (now - self._at) / interval_s * REQUESTS_PER_INTERVAL
+        self._left = min(REQUESTS_BURST, self._left + max(0.0, regained))
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True

@@ -72,6 +72,7 @@ class Reason(enum.IntEnum):
     DUPLICATE = 5
     MISBEHAVIOUR = 6
     SHAPE = 7
+    REPLACED = 8
 
 
 @dataclass(frozen=True, slots=True)

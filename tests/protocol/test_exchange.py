@@ -252,7 +252,7 @@ def test_a_request_that_does_not_decode_is_answered_with_widen_and_changes_nothi
     told, remote = pair(count=40)
     told.train(np.float32(0.3))
     message, _ = request(np.zeros(40), codec=Codec.MODULAR8, reach=np.full(1, 0.001, np.float32))
-    ignored = HEARD | frozenset({"served", "allowance", "allowance_at", "messages_sent", "reassembler"})
+    ignored = HEARD | frozenset({"served", "allowance", "messages_sent", "reassembler"})
     before = snapshot(told.peer, ignored)
     done = remote.say(message)
     assert [reply.status for reply in remote.heard(done)] == [Status.WIDEN]
@@ -307,7 +307,7 @@ def test_the_memory_of_served_exchanges_is_one_a_link():
 )
 def test_a_request_that_is_wrong_in_itself_is_an_offence_and_not_answered(changed, why):
     told, remote = pair()
-    ignored = HEARD | {"offences", "allowance", "allowance_at"}
+    ignored = HEARD | {"offences", "allowance"}
     before = snapshot(told.peer, ignored)
     done = remote.say(dataclasses.replace(request(np.full(40, 0.5))[0], **changed))
     assert [type(action) for action in done] == [actions.Refused], why

@@ -9,6 +9,7 @@ import pytest
 import zstandard
 
 from meshlearn.protocol import actions, events
+from meshlearn.protocol.tokens import Allowance
 from meshlearn.wire.codec import Codec
 from meshlearn.wire.messages import ExchangeReply, ExchangeRequest, PullRequest, Status, encode
 from tests.vectors.replay import load
@@ -118,8 +119,8 @@ def test_bytes_that_are_no_message(data):
 def test_messages_that_break_a_rule(name, message):
     told, remote, asked = busy_peer()
     if isinstance(message, ExchangeRequest):
-        told.peer.links[1].allowance = 5.0
-    ignored = {"allowance", "allowance_at"}
+        told.peer.links[1].allowance = Allowance(told.now)
+    ignored = {"allowance"}
     before = snapshot(told.peer, FREE | ignored)
     done = remote.say(message)
     assert snapshot(told.peer, FREE | ignored) == before, name

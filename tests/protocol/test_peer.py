@@ -377,8 +377,8 @@ def test_links_that_come_and_go_leave_nothing_behind():
         remote = told.link(number + 1, 1 + number % 50, age=3)
         remote.say(Goodbye(Reason.LEAVING, ""))
     assert told.peer.links == {}
-    assert len(told.peer._membership._failed) <= 64
-    assert told.peer._membership._connecting == {}
+    assert len(told.peer._view._membership._failed) <= 64
+    assert told.peer._view._membership._connecting == {}
 
 
 def test_five_offences_end_a_link_and_a_peer_that_errs_seldom_keeps_it():

@@ -15,7 +15,7 @@ from .mesh import peer_id as mesh_id
 from .told import SLICES, Told, dither_offset, of, pulled, snapshot
 
 MODEL = np.linspace(0.1, 0.9, 100, dtype=np.float32)
-HEARD = frozenset({"_now", "heard_at", "reassembler", "messages_sent", "echo_at", "echo_ms"})
+HEARD = frozenset({"_now", "heard_at", "reassembler", "messages_sent", "echo_at", "echo_ms", "asked_at"})
 
 
 def part(asked):

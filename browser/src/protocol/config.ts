@@ -36,6 +36,8 @@ export interface PeerConfig {
   readonly joinTimeoutS: number;
   readonly pullTimeoutS: number;
   readonly introduceIntervalS: number;
+  /** Mean time after which one link of a full view is replaced by another, uniform in half to one and a half of it; 0: never. */
+  readonly refreshIntervalS: number;
   /** How often a tracker pulls the models of its view. */
   readonly evaluationIntervalS: number;
   readonly offencesMax: number;
@@ -60,6 +62,7 @@ const DEFAULTS = {
   joinTimeoutS: 15,
   pullTimeoutS: 6,
   introduceIntervalS: 5,
+  refreshIntervalS: 60,
   evaluationIntervalS: 2,
   offencesMax: 5,
   clipFactor: 4,
@@ -79,6 +82,9 @@ export function makeConfig(
   }
   if (!(config.exchangeIntervalS > 0)) {
     throw new SettingsError("exchange_interval_s must be more than 0 seconds");
+  }
+  if (!(config.refreshIntervalS >= 0 && Number.isFinite(config.refreshIntervalS))) {
+    throw new SettingsError("refresh_interval_s must be a number of seconds, or 0 for never");
   }
   if (isModular(config.pullCodec)) {
     throw new SettingsError("pull_codec must be an absolute codec: float32, float16, linear8 or dynamic8");

@@ -14,15 +14,7 @@ import { blockDistances, ditherOffset } from "../wire/quantise.ts";
 import { Admission, type Admitted } from "./admission.ts";
 import { type AveragingRule, believedAge, type Contribution } from "./averaging.ts";
 import type { PeerConfig } from "./config.ts";
-import {
-  type Counters,
-  compareKeys,
-  type ExchangeKey,
-  type Link,
-  type Outstanding,
-  REQUESTS_BURST,
-  REQUESTS_PER_INTERVAL,
-} from "./link.ts";
+import { type Counters, compareKeys, type ExchangeKey, type Link, type Outstanding } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import { Disagreement } from "./ranges.ts";
 import type { Replica } from "./replica.ts";
@@ -164,7 +156,7 @@ export class Exchanges {
       this.#decline(link, request, Status.NOT_READY);
       return;
     }
-    if (!this.#mayAsk(link, now) || link.congested) {
+    if (!link.allowance.take(now, this.#config.exchangeIntervalS) || link.congested) {
       this.#decline(link, request, Status.BUSY);
       return;
     }
@@ -191,18 +183,6 @@ export class Exchanges {
       throw error;
     }
     this.#answer(link, request, own, partner);
-  }
-
-  /** Take one request off the link's allowance, so that nobody wins more influence by asking more often than others do. */
-  #mayAsk(link: Link, now: number): boolean {
-    const regained = ((now - link.allowanceAt) / this.#config.exchangeIntervalS) * REQUESTS_PER_INTERVAL;
-    link.allowance = Math.min(REQUESTS_BURST, link.allowance + Math.max(0, regained));
-    link.allowanceAt = now;
-    if (link.allowance < 1) {
-      return false;
-    }
-    link.allowance -= 1;
-    return true;
   }
 
   #answer(link: Link, request: ExchangeRequest, own: Float32Array, partner: Float32Array): void {
@@ -324,6 +304,14 @@ export class Exchanges {
     if (link.outstanding !== null) {
       link.outstanding = null;
       this.#counters.exchangesAbandoned += 1;
+    }
+  }
+
+  /** The other side has replaced the link, in order: what is outstanding was not applied there, and is paid back. */
+  handBack(link: Link): void {
+    if (link.outstanding !== null) {
+      this.abandon(link);
+      this.tokens.refund();
     }
   }
 

@@ -4,13 +4,7 @@ import type { Codec } from "../wire/codec.ts";
 import { Reassembler } from "../wire/frames.ts";
 import { PeerKind } from "../wire/messages.ts";
 import type { PeerId } from "./config.ts";
-
-/**
- * A peer begins one exchange an interval, over all of its links: a link that brings many more would outvote the others in the
- * recent median that bounds a change. A quarter more, and five at once, leaves room for jitter and retries.
- */
-export const REQUESTS_PER_INTERVAL = 1.25;
-export const REQUESTS_BURST = 5;
+import { Allowance } from "./tokens.ts";
 
 /** An exchange id is two 32-bit halves; the attempt counts from 0. */
 export interface ExchangeKey {
@@ -46,6 +40,9 @@ export class Link {
   readonly number: number;
   readonly peer: PeerId;
   readonly outgoing: boolean;
+  readonly openedAt: number;
+  /** When the other side last asked for a slice of the model. */
+  askedAt = Number.NEGATIVE_INFINITY;
   greeted = false;
   kind: PeerKind = PeerKind.PYTHON;
   /** The oldest slice of the other side, by its last word. */
@@ -59,9 +56,7 @@ export class Link {
   roundTripS: number | null = null;
   congested = false;
   offences = 0;
-  /** Requests that the other side may make now. */
-  allowance = REQUESTS_BURST;
-  allowanceAt: number;
+  readonly allowance: Allowance;
   messagesSent = 0;
   readonly reassembler = new Reassembler();
   outstanding: Outstanding | null = null;
@@ -71,9 +66,10 @@ export class Link {
     this.number = number;
     this.peer = peer;
     this.outgoing = outgoing;
+    this.openedAt = now;
     this.heardAt = now;
     this.echoAt = now;
-    this.allowanceAt = now;
+    this.allowance = new Allowance(now);
   }
 
   /** Whether an exchange may be begun on the link now. */
@@ -102,4 +98,5 @@ export class Counters {
   slicesServed = 0;
   linksOpened = 0;
   linksLost = 0;
+  linksReplaced = 0;
 }

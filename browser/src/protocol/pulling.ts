@@ -49,6 +49,8 @@ export class Pulling {
   #pullNotBefore = Number.NEGATIVE_INFINITY;
   readonly #surveys = new Map<number, Survey>();
   #surveyAt = 0;
+  /** Whether the model is there, so that training may go on and requests are answered. */
+  ready = false;
 
   constructor({ config, replica, generator, slices, outbox, counters }: PullingParts) {
     this.#config = config;
@@ -57,6 +59,11 @@ export class Pulling {
     this.#slices = slices;
     this.#outbox = outbox;
     this.#counters = counters;
+  }
+
+  /** The age of the oldest slice as others are told it: 0 without a model. */
+  get ownAge(): number {
+    return this.ready ? this.#replica.oldest : 0;
   }
 
   /** Whether the own model is being pulled. */
@@ -230,14 +237,20 @@ export class Pulling {
     );
   }
 
+  /** Whether a tracker's pull is under way on the link. */
+  surveys(link: Link): boolean {
+    return this.#surveys.has(link.number);
+  }
+
   /** Answer a pull with the slice's displacement; raises PayloadRefused where there is no such slice. */
-  serve(link: Link, request: PullRequest, ready: boolean): void {
+  serve(link: Link, request: PullRequest, now: number): void {
     const { pullId, sliceIndex, codec } = request;
     if (sliceIndex >= this.#replica.sliceCount) {
       throw new PayloadRefused(`slice ${sliceIndex} was asked for and there are ${this.#replica.sliceCount}`);
     }
+    link.askedAt = now;
     const { start, stop } = this.#replica.bounds(sliceIndex);
-    const status = link.congested ? Status.BUSY : ready ? Status.APPLIED : Status.NOT_READY;
+    const status = link.congested ? Status.BUSY : this.ready ? Status.APPLIED : Status.NOT_READY;
     const reply = {
       type: MessageType.PULL_REPLY,
       pullId,

@@ -67,6 +67,7 @@ export const Reason = {
   DUPLICATE: 5,
   MISBEHAVIOUR: 6,
   SHAPE: 7,
+  REPLACED: 8,
 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 
