@@ -209,9 +209,10 @@ class Mesh:
         """A Python peer that trains; `arguments` are those of `meshlearn join`."""
         return await self._peer("join", self.link, *arguments)
 
-    async def track(self) -> Child:
-        """The tracker, which publishes the curve."""
-        return await self._peer("track", self.owner_link, "--out", str(self.directory / "tracked"))
+    async def track(self, *, owner: bool = True) -> Child:
+        """The tracker: the owner's publishes the curve and ends the run at its goal or limit, another one only watches."""
+        link = self.owner_link if owner else self.link
+        return await self._peer("track", link, "--out", str(self.directory / "tracked"))
 
     async def _peer(self, *arguments: str) -> Child:
         name = f"peer-{len(self.peers)}"
