@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import heapq
 import itertools
 import math
 import zlib
@@ -22,6 +21,7 @@ from meshlearn.learning.engine_numpy import NumpyEngine
 from sims.clock import Clock, Op
 from sims.network import BITS_A_BYTE, Network
 from sims.node import ASLEEP, OFFLINE, ONLINE, Node
+from sims.pages import LargePages
 from sims.scenario import Exit, PeerClass, Scenario
 from sims.seeds import Seeds
 from sims.tasks import Floats, Task, make_task
@@ -88,19 +88,26 @@ class World(ABC):
         `pause` is asked every 256 events whether to stop early; `events` stops after so many.
         """
         end = self.scenario.duration_s if until is None else min(until, self.scenario.duration_s)
-        clock, heap, handlers = self.clock, self.clock.heap, self._handlers
-        pop = heapq.heappop
+        clock, handlers, pop = self.clock, self._handlers, self.clock.pop
+        pages = LargePages()
+        pages.look()
         budget = math.inf if events is None else events
         done = 0
         try:
-            while heap and heap[0][0] <= end:
-                if done >= budget:
-                    return False
-                clock.now, _, op, one, two, three = pop(heap)
+            while done < budget:
+                entry = pop(end)
+                if entry is None:
+                    break
+                _, _, op, one, two, three = entry
                 handlers[op](one, two, three)
                 done += 1
-                if not done & 255 and pause is not None and pause():
-                    return False
+                if not done & 255:
+                    if not done & 65_535:
+                        pages.look()
+                    if pause is not None and pause():
+                        return False
+            else:
+                return False
         except Exception as problem:
             problem.add_note(f"at {clock.now:.9g} s of virtual time, seed {self.scenario.seed}")
             raise

@@ -29,7 +29,7 @@ class OneMachine(Baseline):
     def start(self) -> None:
         """See `World`: nobody else ever comes, and this one never goes."""
         super().start()
-        self.clock.heap[:] = [entry for entry in self.clock.heap if entry[2] == Op.EVALUATE]
+        self.clock.keep(Op.EVALUATE)
         self.clock.at(0.0, Op.JOIN, 0, -1)
 
 

@@ -33,8 +33,8 @@ class Line:
 
     def arrivals(self) -> list[tuple[float, int]]:
         found = []
-        while self.clock.heap:
-            _, _, op, pipe, frame, wire = self.clock.pop()
+        while entry := self.clock.pop():
+            _, _, op, pipe, frame, wire = entry
             if op is Op.ARRIVE:
                 found.append((self.network.download(pipe, wire), int.from_bytes(frame[:4], "big")))
         return found
@@ -129,8 +129,8 @@ def test_more_than_a_mebibyte_that_waits_is_told_and_so_is_its_end():
     assert told == [line.pipe]
     assert line.network.buffered_bytes(line.pipe, 0.0) == 40 * 60_000
     asked = 0
-    while True:
-        _, _, op, pipe, _, _ = line.clock.pop()
+    while entry := line.clock.pop():
+        _, _, op, pipe, _, _ = entry
         if op is Op.DRAIN:
             asked += 1
             if line.network.drained(pipe):
