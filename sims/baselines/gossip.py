@@ -211,7 +211,12 @@ class Epidemic(Gossip):
 class NaiveEightBit(PartitionedGossip):
     """The negative control: a part of the weights themselves, 8 bits by the largest magnitude, rounded to the nearest, one-sided.
 
-    Its error follows the size of the weights and never goes away; the mean of the mesh drifts.
+    A step is 1/127 of the largest weight, however near to each other the machines are: what moves by less than half of that
+    between two messages is lost on the others, and averaging draws every machine back to the same grid (as Lu & De Sa 2020,
+    theorem 1, have it for any quantiser of the weights themselves). So it stalls where steps are small: 20 machines, 3 steps
+    and one message a second for 600 s on the 8 x 8 digits, softmax / a hidden layer of 64, reach 0.249 / 0.476 at a learning
+    rate of 0.005 (the same gossip in float32: 0.340 / 0.645), 0.698 / 0.787 at 0.02 (0.740 / 0.824), 0.818 / 0.877 at 0.1
+    (0.830 / 0.882). At the learning rates of the default scenarios, 0.2 and 0.5, the effect is too small to be seen.
     """
 
     def push(self, node: Node, index: int) -> bool:

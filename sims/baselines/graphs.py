@@ -20,6 +20,8 @@ from sims.scenario import Scenario
 from sims.tasks import Floats
 from sims.topology import Neighbours, make_topology
 
+BEGIN = "begin"
+
 
 def mixing_weights(neighbours: Neighbours) -> list[dict[int, float]]:
     """Return each peer's weights of its neighbours: 1 / (1 + the larger degree of the two), for Metropolis and Hastings.
@@ -70,7 +72,8 @@ class GraphMethod(Baseline):
         for other in self._linked(node):
             store["present"][other.number] = -1
             self.send(node, other, 0, "hello")
-        self._iterate(node)
+        # Those who come at the same moment are there for the first word.
+        self.after(0.0, node, BEGIN)
 
     def departed(self, node: Node, polite: bool, keeps: bool) -> None:
         """See `World`."""
@@ -117,7 +120,9 @@ class GraphMethod(Baseline):
 
     def timed(self, node: Node, what: str) -> None:
         """See `Baseline`."""
-        if node.ready and what == f"late {node.store['iteration']}":
+        if what == BEGIN:
+            self._iterate(node)
+        elif node.ready and what == f"late {node.store['iteration']}":
             node.store["late"] = True
             self._advance(node)
 
