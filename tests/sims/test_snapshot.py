@@ -49,10 +49,7 @@ def halved(scenario: Scenario, folder: Path) -> str:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_at_half_and_resumed_every_method_gives_the_same_trace(method: str, tmp_path: Path):
-    changes = {**CHURN, "run.method": method}
-    if method != "mesh":
-        changes.pop("hostile")
-    scenario = small(**changes)
+    scenario = small(**{**CHURN, "run.method": method})
     whole = simulate(scenario)
     assert halved(scenario, tmp_path) == whole.trace_hash
     assert not (tmp_path / SNAPSHOT_FILE).exists()
