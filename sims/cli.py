@@ -1,28 +1,29 @@
-"""The simulator at the terminal: `meshlearn simulate`, `meshlearn sweep`, `meshlearn compare`."""
+"""The simulator at the terminal: `meshlearn simulate`, `meshlearn sweep`, `meshlearn compare`.
+
+Only what the help needs is imported here: `meshlearn --help` has no numpy in memory.
+"""
 
 from __future__ import annotations
 
-import math
-import signal
+import shlex
+import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from meshlearn.errors import SettingsError
-from sims import plots, report, sweeps
-from sims.names import DEFAULTS, METHODS
-from sims.results import Result
-from sims.scenario import Scenario
-from sims.simulation import SNAPSHOT_EVERY_S, SNAPSHOT_FILE
-from sims.simulation import simulate as run_simulation
-from sims.world import World
+from sims.names import DEFAULTS, METHODS, RULES, SNAPSHOT_EVERY_S
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sims.results import Result
+    from sims.scenario import Scenario
+    from sims.sweeps import Cells, Plan
+    from sims.terminal import Interruptible
+    from sims.world import World
 
 ScenarioArgument = Annotated[str, typer.Argument(help=f"A TOML file, or one of {', '.join(DEFAULTS)}.", metavar="SCENARIO")]
 PeersOption = Annotated[int | None, typer.Option(help="How many peers; the scenario's number unless given.", min=1)]
@@ -56,25 +57,37 @@ def simulate(
 
     Example: meshlearn simulate home-volunteers --peers 1000 --seed 7 --out results/
     """
+    from sims import terminal
+    from sims.scenario import Scenario
+    from sims.simulation import SNAPSHOT_FILE
+    from sims.simulation import simulate as run_simulation
+
     world = varied(Scenario.load(scenario), peers, seed, duration, method, change)
-    folder = out or Path("results") / f"{world.name}-seed-{world.seed}"
-    console = Console(quiet=quiet)
-    with Interruptible() as interrupted, progress_bar(console) as bar:
-        task = bar.add_task(f"{world.name}, {world.peers:,} peers", total=world.duration_s)
+    folder = out or Path("results") / f"{_file_name(world.name)}-seed-{world.seed}"
+    console = terminal.console(quiet)
+    meter = terminal.Meter(console, f"{world.name}, {world.peers:,} peers", world.duration_s, "simulated seconds")
 
-        def tell(running: World) -> None:
-            bar.update(task, completed=running.clock.now)
+    def tell(running: World) -> None:
+        meter(running.clock.now)
 
-        result = run_simulation(
-            world, folder, resume=resume, checked=check, progress=tell, pause=interrupted, snapshot_every_s=snapshot_every
-        )
-    write_all(result, folder)
-    console.print(summary_table(result))
+    with terminal.Interruptible() as interrupted:
+        with meter:
+            result = run_simulation(
+                world,
+                folder,
+                resume=resume,
+                checked=check,
+                progress=tell,
+                pause=lambda: bool(interrupted()),
+                snapshot_every_s=snapshot_every,
+            )
+        write_all(result, folder)
+    terminal.show_summary(console, result)
+    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     if not result.complete:
-        console.print(
-            f"Stopped early; what is done is kept. Go on with the same command and --resume ({folder / SNAPSHOT_FILE})."
-        )
-    console.print(f"Report: {folder / 'report.html'}")
+        again = command() if resume else f"{command()} --resume"
+        console.print(f"Stopped early; what is done is kept in {folder / SNAPSHOT_FILE}. Go on with: {again}", soft_wrap=True)
+        raise typer.Exit(terminal.EXIT_INTERRUPTED)
     if quiet:
         typer.echo(result.trace_hash)
 
@@ -89,27 +102,29 @@ def sweep(
 
     Example: meshlearn sweep sweep.toml --out results/sweep
     """
+    from sims import sweeps, terminal
+
     plan = sweeps.Plan.load(grid)
-    folder = out or Path("results") / plan.name
-    console = Console()
-    with Interruptible() as interrupted, progress_bar(console) as bar:
-        task = bar.add_task(plan.name, total=len(plan.cells()))
-        cells = sweeps.run(
-            plan,
-            folder,
-            processes=processes,
-            scheduler=scheduler,
-            done=lambda count: bar.update(task, completed=count),
-            pause=interrupted,
-        )
-    rows = sweeps.summarise(plan, cells, folder)
-    console.print(plain_table(f"{plan.name}: {len(cells)} of {len(plan.cells())} cells", with_intervals(rows)))
-    console.print(f"Report: {folder / 'report.html'}")
+    folder = out or Path("results") / _file_name(plan.name)
+    console = terminal.console()
+    with terminal.Interruptible(presses=2) as interrupted:
+        cells = run_cells(console, plan, folder, interrupted, processes, scheduler)
+        rows = sweeps.summarise(plan, cells, folder) if cells else []
+    console.print(terminal.sweep_table(f"{plan.name}: {len(cells)} of {len(plan.cells())} cells", rows))
+    end(console, plan, cells, folder)
 
 
 def compare(
     scenario: ScenarioArgument,
-    methods: Annotated[str, typer.Option(help="Methods, separated by commas; all of them unless given.")] = ",".join(METHODS),
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Rows, separated by commas; all that the scenario allows unless given. "
+            f"The mesh with one of its averaging rules: {', '.join(f'mesh:{rule}' for rule in RULES)}, "
+            "or mesh alone, with the scenario's rule. "
+            f"Methods of the literature: {', '.join(name for name in METHODS if name != 'mesh')}."
+        ),
+    ] = "",
     peers: PeersOption = None,
     seeds: Annotated[int, typer.Option(help="How many seeds, from the scenario's on.", min=1)] = 3,
     duration: DurationOption = None,
@@ -117,151 +132,105 @@ def compare(
     out: OutOption = None,
     processes: Annotated[int, typer.Option(help="Runs at a time; 0 for one a core.", min=0)] = 0,
 ) -> None:
-    """Compare the mesh with the methods of the literature in the same world, at equal time and at equal bytes.
+    """Compare the mesh's rules and the methods of the literature in the same worlds, at equal time and at equal bytes.
 
-    Example: meshlearn compare home-volunteers --methods mesh,federated-averaging,all-reduce --seeds 5
+    Equal time is the end of the run; equal bytes are what the mesh with the scenario's rule has sent by then.
+
+    Example: meshlearn compare home-volunteers --methods mesh,mesh:pairwise,federated-averaging --seeds 5
     """
+    from sims import comparison, terminal
+    from sims.scenario import Scenario
+
     base = varied(Scenario.load(scenario), peers, None, duration, None, change)
     names = [name.strip() for name in methods.split(",") if name.strip()]
-    for name in names:
-        if name not in METHODS:
-            raise SettingsError(f'There is no method "{name}"; choose from {", ".join(METHODS)}.')
-    plan = sweeps.Plan(f"{base.name}-compared", base, [base.seed + index for index in range(seeds)], {"run.method": list(names)})
-    folder = out or Path("results") / plan.name
-    console = Console()
-    with Interruptible() as interrupted, progress_bar(console) as bar:
-        task = bar.add_task(plan.name, total=len(plan.cells()))
-        cells = sweeps.run(
-            plan, folder, processes=processes, done=lambda count: bar.update(task, completed=count), pause=interrupted
-        )
-    rows = sweeps.compared(plan, cells, folder)
-    console.print(plain_table(f"{base.name}: {base.peers} peers, {seeds} seeds, {base.duration_s:g} s", rows))
-    console.print(f"Report: {folder / 'report.html'}")
+    plan = comparison.Comparison.of(base, names, seeds)
+    folder = out or Path("results") / _file_name(plan.name)
+    console = terminal.console()
+    with terminal.Interruptible(presses=2) as interrupted:
+        cells = run_cells(console, plan, folder, interrupted, processes)
+        rows = comparison.compared(plan, cells, folder) if cells else []
+    for title, columns, best_first in comparison.tables(plan, rows) if rows else []:
+        shown = [{name: comparison.shown_cell(row, name) for name in columns} for row in best_first]
+        console.print(terminal.plain_table(f"{base.name}, {base.peers} peers, {seeds} seeds. {title}", shown))
+    for said in plan.left_out:
+        console.print(f"Left out: {said}", soft_wrap=True)
+    end(console, plan, cells, folder)
+
+
+def run_cells(
+    console: Console, plan: Plan, folder: Path, interrupted: Interruptible, processes: int, scheduler: str | None = None
+) -> Cells:
+    """Run the cells of a plan with progress; Ctrl-C begins no more of them, a second one drops those under way."""
+    from sims import sweeps, terminal
+
+    meter = terminal.Meter(console, plan.name, len(plan.cells()), "cells")
+    told = False
+
+    def stop() -> int:
+        nonlocal told
+        if interrupted() and not told:
+            told = True
+            meter.say("Stopping after the cells that are under way; Ctrl-C once more drops these.")
+        return interrupted()
+
+    with meter:
+        return sweeps.run(plan, folder, processes=processes, scheduler=scheduler, done=meter, pause=stop)
+
+
+def end(console: Console, plan: Plan, cells: Cells, folder: Path) -> None:
+    """Say where the report is, and how to go on where cells are left; those make the exit code 130."""
+    from sims import terminal
+
+    if cells:
+        console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+    left = len(plan.cells()) - len(cells)
+    if left:
+        said = f"Stopped early: {len(cells)} of {len(plan.cells())} cells are done and kept, {left} left. Go on with: {command()}"
+        console.print(said, soft_wrap=True)
+        raise typer.Exit(terminal.EXIT_INTERRUPTED)
+
+
+def command() -> str:
+    """Return the command line, as a person would give it again."""
+    return shlex.join(["meshlearn", *sys.argv[1:]])
+
+
+def _file_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".") or "unnamed"
 
 
 def varied(
     scenario: Scenario, peers: int | None, seed: int | None, duration: float | None, method: str | None, change: list[str] | None
 ) -> Scenario:
-    """Return the scenario with what the command line changes."""
-    settings: dict[str, Any] = {}
-    given = {"peers": peers, "seed": seed, "duration_s": duration, "run.method": method}
-    settings.update({key: value for key, value in given.items() if value is not None})
+    """Return the scenario with what the command line changes; raises SettingsError that names the option."""
+    given: dict[str, tuple[str, Any]] = {
+        "peers": ("--peers", peers),
+        "seed": ("--seed", seed),
+        "duration_s": ("--duration", duration),
+        "run.method": ("--method", method),
+    }
+    settings: dict[str, Any] = {key: value for key, (_, value) in given.items() if value is not None}
+    where = {key: option for key, (option, _) in given.items()}
     for entry in change or []:
-        key, equals, value = entry.partition("=")
-        if not equals:
+        key, equals, value = (part.strip() for part in entry.partition("="))
+        if not equals or not key:
             raise SettingsError(f'--set takes KEY=VALUE, such as run.codec="float32", but it is {entry}.')
-        settings[key.strip()] = _value(value.strip())
-    return scenario.changed(**settings) if settings else scenario
+        settings[key] = _value(value)
+        where[key] = f"--set {key}"
+    return scenario.varied(settings, {key: where[key] for key in settings}) if settings else scenario
 
 
 def _value(text: str) -> Any:
     """Return a TOML value; a bare word is text, for which the shell needs no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
 def write_all(result: Result, folder: Path) -> None:
     """Write the figures and the report beside the tables."""
+    from sims import plots, report
+
     plots.write_figures(plots.figures(result), folder / "plots")
     report.write_report(result, folder / "report.html")
-
-
-SHOWN = [
-    "time_s",
-    "wall_s",
-    "events",
-    "trace_hash",
-    "best_accuracy",
-    "time_to_90_percent_of_best_s",
-    "bytes_to_90_percent_of_best",
-    "final_accuracy",
-    "final_accuracy_worst",
-    "final_disagreement",
-    "final_variance",
-    "final_peers_online",
-    "final_steps",
-    "final_bytes",
-    "final_frames_lost",
-    "final_exchanges_begun",
-    "final_exchanges_accepted",
-    "final_exchanges_retried",
-    "final_exchanges_resent",
-    "final_exchanges_refused",
-    "final_exchanges_abandoned",
-    "final_links",
-]
-
-
-def summary_table(result: Result) -> Table:
-    """Return what fits on one screen."""
-    summary = result.summary()
-    table = Table(title=f"{summary['scenario']}: {summary['method']}, {summary['peers']:,} peers, seed {summary['seed']}")
-    table.add_column("")
-    table.add_column("", justify="right", overflow="fold")
-    for name in SHOWN:
-        if name in summary and summary[name] == summary[name]:
-            table.add_row(name.removeprefix("final_").replace("_", " "), report.shown(summary[name]))
-    return table
-
-
-def with_intervals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows with each NAME_interval put behind its NAME."""
-    shown = []
-    for row in rows:
-        kept = {name: value for name, value in row.items() if not name.endswith("_interval")}
-        for name in kept:
-            width = row.get(f"{name}_interval")
-            if width is not None and not math.isnan(width):
-                kept[name] = f"{report.shown(row[name])} ± {report.shown(float(f'{width:.2g}'))}"
-        shown.append(kept)
-    return shown
-
-
-def plain_table(title: str, rows: list[dict[str, Any]]) -> Table:
-    """Return rows as a table."""
-    table = Table(title=title)
-    for index, name in enumerate(rows[0] if rows else {}):
-        table.add_column(name.replace("_", " "), justify="left" if not index else "right", no_wrap=not index)
-    for row in rows:
-        table.add_row(*(report.shown(value) for value in row.values()))
-    return table
-
-
-def progress_bar(console: Console) -> Progress:
-    """Return a bar with the time passed and the time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>4.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-
-
-class Interruptible:
-    """Within it Ctrl-C asks to stop and does not kill; a second one does. Calling it tells whether to stop."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._before: Callable[[int, FrameType | None], Any] | int | None = None
-
-    def __enter__(self) -> Interruptible:
-        self._before = signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def __call__(self) -> bool:
-        """Return whether Ctrl-C has been pressed."""
-        return self._asked
-
-    def _ask(self, *_: object) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True

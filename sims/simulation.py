@@ -12,13 +12,13 @@ from pathlib import Path
 from meshlearn.errors import SettingsError
 from sims import snapshot
 from sims.mesh import MeshWorld, RuleMaker
+from sims.names import SNAPSHOT_EVERY_S
 from sims.results import Result
 from sims.scenario import Scenario
 from sims.schema import Misfit
 from sims.world import World
 
 SNAPSHOT_FILE = "snapshot.npz"
-SNAPSHOT_EVERY_S = 60.0
 Progress = Callable[[World], None]
 
 

@@ -7,21 +7,17 @@ import hashlib
 import itertools
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from meshlearn.errors import SettingsError
-from sims import plots, report, schema
+from sims import plots, pool, report, schema
 from sims.names import DEFAULTS
 from sims.results import write_table
 from sims.scenario import DATA, Scenario
-from sims.simulation import simulate
 from sims.toml_lines import Path as KeyPath
 
 CELLS_MAX = 100_000
@@ -45,6 +41,11 @@ class Cell:
         return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in self.settings) or self.scenario.name
 
     @property
+    def title(self) -> str:
+        """The settings and the seed, for errors."""
+        return f"{self.name}, seed {self.seed}"
+
+    @cached_property
     def digest(self) -> str:
         """What the cell's file is called: a hash of the whole scenario."""
         document = json.dumps(self.scenario.to_plain() | _contents(self.scenario), sort_keys=True)
@@ -105,6 +106,8 @@ class Plan:
         for key, choices in grid.items():
             if not isinstance(choices, list) or not choices:
                 raise SettingsError(f'{grid_lines[key]}: "{key}": expected a list of values, but it is {schema.shown(choices)}.')
+            if len({schema.toml_value(choice) for choice in choices}) != len(choices):
+                raise SettingsError(f'{grid_lines[key]}: "{key}": expected values that are all different.')
         plan = cls(name, base, _seeds(values.get("seeds", 3), place), grid, grid_lines)
         plan.cells()
         return plan
@@ -171,12 +174,6 @@ def _short(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) else json.dumps(value)
 
 
-def run_cell(plain: dict[str, Any]) -> dict[str, Any]:
-    """Run one cell, given as plain values so that any process can; return its summary and series."""
-    result = simulate(Scenario.from_plain(plain))
-    return {"summary": result.summary(), "series": result.series}
-
-
 def run(
     plan: Plan,
     folder: Path,
@@ -184,90 +181,41 @@ def run(
     processes: int = 0,
     scheduler: str | None = None,
     done: Callable[[int], None] | None = None,
-    pause: Callable[[], bool] | None = None,
+    pause: Callable[[], int] | None = None,
 ) -> list[tuple[Cell, dict[str, Any]]]:
-    """Run what is not yet in `folder`; return the finished cells in the plan's order, stopped early where `pause` says so.
+    """Run what is not yet in `folder`; return the finished cells in the plan's order.
 
     The same results, cell by cell, whichever way: in `processes` processes of this machine (0: one a core) or on the workers of
-    a Dask `scheduler`.
+    a Dask `scheduler`. `done` hears how many cells are finished. `pause` is asked now and then whether to stop early: True (1)
+    begins no more cells, 2 drops those under way too.
     """
     cells = plan.cells()
     store = folder / "cells"
     store.mkdir(parents=True, exist_ok=True)
-    missing = [cell for cell in cells if not (store / f"{cell.digest}.json").exists()]
-    finished = len(cells) - len(missing)
+    found = {cell.digest: outcome for cell in cells if (outcome := _read_cell(store / f"{cell.digest}.json")) is not None}
+    jobs = [pool.Job(cell.title, cell.digest, cell.scenario) for cell in cells if cell.digest not in found]
     if done is not None:
-        done(finished)
-    for cell, outcome in _outcomes(missing, processes, scheduler, pause):
-        _write_cell(store / f"{cell.digest}.json", outcome)
-        finished += 1
+        done(len(found))
+    for job, outcome in pool.outcomes(jobs, processes, scheduler, pause or (lambda: 0)):
+        _write_cell(store / f"{job.digest}.json", outcome)
+        found[job.digest] = outcome
         if done is not None:
-            done(finished)
-    found = []
-    for cell in cells:
-        path = store / f"{cell.digest}.json"
-        if path.exists():
-            found.append((cell, json.loads(path.read_text(encoding="utf-8"))))
-    return found
+            done(len(found))
+    return [(cell, found[cell.digest]) for cell in cells if cell.digest in found]
+
+
+def _read_cell(path: Path) -> dict[str, Any] | None:
+    try:
+        outcome = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return outcome if isinstance(outcome, dict) and {"summary", "series"} <= outcome.keys() else None
 
 
 def _write_cell(path: Path, outcome: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(outcome), encoding="utf-8")
     partial.replace(path)
-
-
-def _outcomes(
-    cells: list[Cell], processes: int, scheduler: str | None, pause: Callable[[], bool] | None
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    if not cells:
-        return
-    if scheduler is not None:
-        yield from _on_dask(cells, scheduler, pause)
-        return
-    count = min(processes or os.cpu_count() or 1, len(cells))
-    if count == 1:
-        for cell in cells:
-            if pause is not None and pause():
-                return
-            yield cell, run_cell(cell.scenario.to_plain())
-        return
-    # A fresh interpreter a worker: nothing of this process leaks into a cell.
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        yield from _gathered(pool, cells, pause)
-
-
-def _gathered(pool: Executor, cells: list[Cell], pause: Callable[[], bool] | None) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    under_way: dict[Future[dict[str, Any]], Cell] = {pool.submit(run_cell, cell.scenario.to_plain()): cell for cell in cells}
-    while under_way:
-        ready, _ = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)
-        for future in ready:
-            yield under_way.pop(future), future.result()
-        if pause is not None and pause():
-            for future in under_way:
-                future.cancel()
-            under_way = {future: cell for future, cell in under_way.items() if not future.cancelled()}
-            pause = None
-
-
-def _on_dask(cells: list[Cell], scheduler: str, pause: Callable[[], bool] | None) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    try:
-        import distributed
-    except ImportError:
-        raise SettingsError("A Dask scheduler needs the extra cluster: pip install 'meshlearn[cluster]'.") from None
-    dask: Any = distributed
-    try:
-        client = dask.Client(scheduler, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as problem:
-        raise SettingsError(f"There is no Dask scheduler at {scheduler}: {problem}.") from None
-    with client:
-        # A cell is pure: the same scenario gives the same result, so a worker that dies is made good by another.
-        futures = {client.submit(run_cell, cell.scenario.to_plain(), key=f"cell-{cell.digest}"): cell for cell in cells}
-        for future in dask.as_completed(list(futures)):
-            yield futures[future], future.result()
-            if pause is not None and pause():
-                client.cancel(list(futures))
-                return
 
 
 Cells = list[tuple[Cell, dict[str, Any]]]
@@ -296,47 +244,6 @@ def summarise(plan: Plan, cells: Cells, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def compared(plan: Plan, cells: Cells, folder: Path) -> list[dict[str, Any]]:
-    """Write table, figures and report of a comparison; return one row a method, at equal time and at equal bytes.
-
-    Equal bytes are those that the mesh (or, without it, the thriftiest method that sends at all) has sent by the end.
-    """
-    groups = by_settings(cells)
-    spent = {name: plots.mean([outcome["series"][-1]["bytes"] for outcome in outcomes]) for name, outcomes in groups.items()}
-    mesh = next((name for name in spent if name.endswith("mesh")), None)
-    if mesh is not None:
-        budget = max(outcome["series"][-1]["bytes"] for outcome in groups[mesh])
-    else:
-        budget = min((count for count in spent.values() if count > 0), default=math.nan)
-    rows = []
-    for name, outcomes in groups.items():
-        finals = [_number(outcome["series"][-1]["accuracy"]) for outcome in outcomes]
-        equal = [accuracy_at(outcome["series"], budget) for outcome in outcomes]
-        rows.append(
-            {
-                "method": name.removeprefix("method "),
-                "seeds": len(outcomes),
-                "accuracy": plots.mean(finals),
-                "interval": plots.interval(finals),
-                "worst_peer": plots.mean([_number(outcome["series"][-1]["accuracy_worst"]) for outcome in outcomes]),
-                "megabytes": spent[name] / 1e6,
-                "accuracy_at_equal_bytes": plots.mean(equal),
-                "disagreement": plots.mean([_number(outcome["series"][-1]["disagreement"]) for outcome in outcomes]),
-            }
-        )
-    _write(plan, groups, rows, cells, folder)
-    return rows
-
-
-def accuracy_at(series: list[dict[str, float]], budget: float) -> float:
-    """Return the accuracy of the last row within so many bytes; NaN where the first one is over."""
-    found = math.nan
-    for row in series:
-        if row["bytes"] <= budget:
-            found = row["accuracy"]
-    return found
-
-
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
@@ -344,7 +251,7 @@ def _number(value: Any) -> float:
 def _write(plan: Plan, groups: dict[str, list[dict[str, Any]]], rows: list[dict[str, Any]], cells: Cells, folder: Path) -> None:
     write_table(folder / "table", rows)
     write_table(folder / "cells", [{**dict(cell.settings), **outcome["summary"]} for cell, outcome in cells])
-    curves = {name.removeprefix("method "): [outcome["series"] for outcome in outcomes] for name, outcomes in groups.items()}
+    curves = {name: [outcome["series"] for outcome in outcomes] for name, outcomes in groups.items()}
     bands = "Means over the seeds with 95 % confidence intervals."
     figures = {
         "accuracy-over-time": (plots.comparison(curves, "time_s", "time / s"), bands),
@@ -355,7 +262,8 @@ def _write(plan: Plan, groups: dict[str, list[dict[str, Any]]], rows: list[dict[
     head = list(rows[0]) if rows else []
     table = report.table([name.replace("_", " ") for name in head], [[report.shown(row[name]) for name in head] for row in rows])
     body = [
-        f"<p>{plan.base.name}: {plan.base.peers} peers, {plan.base.duration_s:g} s, seeds {', '.join(map(str, plan.seeds))}</p>",
+        f"<p>{plan.base.name}: {plan.base.peers} peers, {plan.base.duration_s:g} s, seeds {', '.join(map(str, plan.seeds))}; "
+        f"{len(cells)} of {len(plan.cells())} cells are finished.</p>",
         table,
         "<h2>Curves</h2>",
         report.figures_grid(figures),

@@ -27,7 +27,7 @@ def call(*arguments: str) -> str:
 
 def test_simulate_leaves_everything_that_a_paper_needs(tmp_path: Path):
     output = call("simulate", "office-lan", "--peers", "4", "--duration", "30", "--seed", "7", "--out", tmp_path)
-    assert "office-lan: mesh, 4 peers, seed 7" in output
+    assert "office-lan: 4 peers, seed 7" in output
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["peers"], summary["seed"], summary["complete"]) == (4, 7, True)
     assert len(summary["trace_hash"]) == 64
@@ -78,6 +78,18 @@ def test_a_mistake_is_one_sentence(arguments: list[str]):
 def test_every_command_has_an_example():
     for command in (cli.simulate, cli.sweep, cli.compare):
         assert f"Example: meshlearn {command.__name__}" in (command.__doc__ or "")
+
+
+def test_help_has_no_numpy_in_memory():
+    program = (
+        "import runpy, sys\nsys.argv = ['meshlearn', '--help']\n"
+        "try:\n    runpy.run_module('meshlearn', run_name='__main__')\nexcept SystemExit:\n    pass\n"
+        "heavy = ('numpy', 'sims.scenario', 'matplotlib', 'aiortc')\n"
+        "print([name for name in heavy if name in sys.modules], 'sims.cli' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] True"
+    assert "sweep" in done.stdout
 
 
 def test_neither_torch_nor_the_live_driver_is_imported():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from sims.names import DEFAULTS
 from sims.scenario import Scenario, keys
 from sims.simulation import make_world
 from sims.toml_lines import key_lines
+from sims.world import World
 
 LINE = re.compile(r'world\.toml, line (\d+): (?:"([^"]+)": )?(.*)', re.DOTALL)
 CLASS = "[[classes]]\n"
@@ -176,7 +179,7 @@ _scalars = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",)), max_size=8),
     st.sampled_from(["even", "classes:99", "mlp-²", "mlp-5", "\0", "x" * 300, "consensus", "uniform", "eu", 0, -1, 1e300]),
 )
-_values = st.recursive(
+plain_values = st.recursive(
     _scalars,
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -212,7 +215,7 @@ def outcome(read: Callable[[], Scenario]) -> str:
     return ""
 
 
-@given(st.sampled_from(PLACES), _values)
+@given(st.sampled_from(PLACES), plain_values)
 @settings(max_examples=400, deadline=None)
 def test_whatever_stands_at_any_place_is_read_or_refused_with_line_and_key(place: tuple[str, tuple[str | int, ...]], value: Any):
     name, path = place
@@ -222,7 +225,9 @@ def test_whatever_stands_at_any_place_is_read_or_refused_with_line_and_key(place
     assert not problem or (found is not None and found[2] and 1 <= int(found[1]) <= document.count("\n")), problem
 
 
-@given(st.sampled_from([*keys(), "peers.x", "run.model.foo", "classes.9.name", "x", "", ".", "classes.*", "latency.."]), _values)
+@given(
+    st.sampled_from([*keys(), "peers.x", "run.model.foo", "classes.9.name", "x", "", ".", "classes.*", "latency.."]), plain_values
+)
 @settings(max_examples=400, deadline=None)
 def test_whatever_is_set_is_taken_or_refused_with_the_key_that_was_set(key: str, value: Any):
     problem = outcome(lambda: Scenario.load("home-volunteers").varied({key: value}, {key: f"--set {key}"}))
@@ -360,3 +365,47 @@ q = 2
     }
     assert {path: lines[path] for path in expected} == expected
     assert not {path for path in lines if path[-1] in ("b", "e", "f")}
+
+
+def test_a_matrix_of_regions_holds_the_medians_whatever_the_law_is():
+    regions = {"regions": ["eu", "us"], "matrix_ms": [[10, 90], [90, 20]]}
+    classes = [{"name": "here", "share": 0.5, "region": "eu"}, {"name": "there", "share": 0.5, "region": "us"}]
+    plain = {"peers": 40, "latency": regions, "classes": classes, "run": {"data": "blobs"}}
+
+    def trips(world: World) -> dict[tuple[int, int], list[float]]:
+        found: dict[tuple[int, int], list[float]] = {}
+        for one in world.nodes:
+            for other in world.nodes[: one.number]:
+                pair = (min(one.region, other.region), max(one.region, other.region))
+                found.setdefault(pair, []).append(world.network.round_trip_s(one, other) * 1000)
+        return found
+
+    exact = trips(make_world(Scenario.from_plain(plain)))
+    assert {pair: set(values) for pair, values in exact.items()} == {(0, 0): {10.0}, (0, 1): {90.0}, (1, 1): {20.0}}
+    law = {"law": "log-normal", "median": 60.0, "sigma": 0.5}
+    scattered = trips(make_world(Scenario.from_plain({**plain, "latency": {**regions, "round_trip_ms": law}})))
+    assert len(set(scattered[0, 1])) == 400
+    assert median(scattered[0, 1]) == pytest.approx(90.0, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("cut", "sizes"),
+    [
+        ({}, [20, 20]),
+        ({"share": 0.25}, [10, 30]),
+        ({"parts": 4}, [10, 10, 10, 10]),
+        ({"parts": [0.5, 0.25, 0.25]}, [10, 10, 20]),
+        ({"parts": [0.7, 0.2, 0.1]}, [4, 8, 28]),
+    ],
+)
+def test_a_partition_has_as_many_parts_as_it_says_and_heals(cut: dict[str, Any], sizes: list[int]):
+    plain = {"peers": 40, "run": {"data": "blobs"}, "partitions": [{"at_s": 5, "heal_s": 10, **cut}]}
+    world = make_world(Scenario.from_plain(plain))
+    world.start()
+    world.run(until=6.0)
+    groups = Counter(node.group for node in world.nodes)
+    assert sorted(groups.values()) == sizes
+    apart = [(one, other) for one in world.nodes for other in world.nodes if one.group != other.group]
+    assert not any(world.network.reachable(one, other) for one, other in apart)
+    world.run(until=11.0)
+    assert all(world.network.reachable(one, other) for one, other in apart)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshlearn.errors import SettingsError
-from sims import sweeps
+from sims import pool, schema, sweeps
 from sims.plots import interval
+from tests.sims.test_scenario import plain_values
 from tests.sims.worlds import small
 
 GRID = {"run.codec": ["modular8", "float32"], "faults.loss": [0.0, 0.1]}
@@ -31,14 +37,14 @@ def test_cells_are_the_grid_times_the_seeds():
 
 
 def test_a_finished_cell_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    asked = iter([False, False, False] + [True] * 10)
-    first = sweeps.run(plan(), tmp_path, processes=1, pause=lambda: next(asked))
+    finished: list[int] = []
+    first = sweeps.run(plan(), tmp_path, processes=1, done=finished.append, pause=lambda: finished[-1] >= 3)
     assert len(first) == 3
     ran: list[int] = []
     whole = sweeps.run(plan(), tmp_path, processes=1, done=ran.append)
     assert ran == [3, 4, 5, 6, 7, 8]
     assert hashes(whole)[:3] == hashes(first)
-    monkeypatch.setattr(sweeps, "run_cell", lambda plain: pytest.fail("nothing is left to run"))
+    monkeypatch.setattr(pool, "run_cell", lambda *_: pytest.fail("nothing is left to run"))
     assert hashes(sweeps.run(plan(), tmp_path, processes=1)) == hashes(whole)
 
 
@@ -72,21 +78,116 @@ def test_students_interval():
     assert interval([1.0, 2.0, 3.0]) == pytest.approx(4.303 / 3**0.5, rel=1e-3)
 
 
+LAN = "scenario = 'office-lan'\n"
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ("scenario = 'office-lan'\n[grid]\n\"run.codec\" = ['modular9']", "modular9"),
-        ("scenario = 'office-lan'\nseed = 3", 'line 2: "seed": there is no such key'),
-        ("seeds = 3", '"scenario": expected the name'),
-        ("scenario = 'office-lan'\nseeds = 'x'", 'line 2: "seeds": expected how many seeds'),
-        ("scenario = 'office-lan'\n[grid]\npeers = 5", 'line 3: "grid.peers": expected a list of values'),
+        (f"{LAN}seed = 3", 'sweep.toml, line 2: "seed": there is no such key; did you mean "seeds"?'),
+        ("seeds = 3", 'sweep.toml: "scenario": expected the name of a scenario or the path of its file, but there is none'),
+        ("scenario = 5", 'line 1: "scenario": expected the name of a scenario or the path of its file, but it is 5'),
+        ("scenario = 'offce-lan'", 'line 1: "scenario": There is no scenario'),
+        ("scenario = 'none.toml'", 'line 1: "scenario": '),
+        ("scenario = 'wrong.toml'", 'wrong.toml, line 1: "peers": expected a whole number'),
+        (f"{LAN}name = 5", 'line 2: "name": expected text, but it is 5'),
+        (f"{LAN}name = ''", 'line 2: "name": expected text'),
+        (f"{LAN}seeds = 'x'", 'line 2: "seeds": expected how many seeds, or a list of them, but it is "x"'),
+        (f"{LAN}seeds = 0", 'line 2: "seeds": expected how many seeds'),
+        (f"{LAN}seeds = true", 'line 2: "seeds": expected how many seeds'),
+        (f"{LAN}seeds = [1, true]", 'line 2: "seeds": expected how many seeds'),
+        (f"{LAN}seeds = [1, -1]", 'line 2: "seeds": expected how many seeds'),
+        (f"{LAN}seeds = [1, 1]", 'line 2: "seeds": expected seeds that are all different'),
+        (f"{LAN}seeds = 1000000000", 'line 2: "seeds": expected how many seeds'),
+        (f"{LAN}grid = 5", 'line 2: "grid": expected a table [grid], but it is 5'),
+        (f"{LAN}set = 5", 'line 2: "set": expected a table [set], but it is 5'),
+        (f"{LAN}[grid]\npeers = 5", 'line 3: "peers": expected a list of values, but it is 5'),
+        (f"{LAN}[grid]\npeers = []", 'line 3: "peers": expected a list of values'),
+        (f"{LAN}[grid]\npeers = [5, 5]", 'line 3: "peers": expected values that are all different'),
+        (f"{LAN}[grid]\n\nseed = [1, 2]", 'line 4: "grid.seed": expected the seeds under the key seeds'),
+        (f"{LAN}[set]\nseed = 1", 'line 3: "set.seed": expected the seeds under the key seeds'),
+        (f"{LAN}[grid]\npers = [1, 2]", 'line 3: "pers": there is no such key; did you mean "peers"?'),
+        (f"{LAN}[grid]\n'run.codec' = ['modular9']", 'line 3: "run.codec": expected one of'),
+        (f"{LAN}[grid]\nrun.codec = ['modular9']", 'line 3: "run.codec": expected one of'),
+        (f"{LAN}[grid.run]\ncodec = ['modular9']", 'line 3: "run.codec": expected one of'),
+        (f"{LAN}[grid]\nrun.codec = ['float32']\n'run.codec' = ['float16']", 'line 4: "grid.run.codec": expected every key once'),
+        (f"{LAN}[set]\nrun.kodec = 'x'", 'line 3: "run.kodec": there is no such key; did you mean "codec"?'),
+        (f"{LAN}[set]\n'peers.x' = 1", 'line 3: "peers.x": there is no such key'),
+        (f"{LAN}[grid]\n'classes.4.polite' = [1]", 'line 3: "classes.4.polite": there is no such entry'),
+        (
+            f"{LAN}[grid]\ntopology = ['view', 'torus']\npeers = [16, 17]",
+            'line 3: "topology": 17 peers make no torus',
+        ),
+        (
+            f"{LAN}[grid]\npeers = [{', '.join(map(str, range(1, 40_000)))}]",
+            "The sweep has 119,997 cells, and 100,000 are the most",
+        ),
     ],
 )
-def test_a_mistake_in_a_sweep_is_told(document: str, said: str, tmp_path: Path):
+def test_a_mistake_in_a_sweep_is_told_with_line_and_key(document: str, said: str, tmp_path: Path):
     path = tmp_path / "sweep.toml"
     path.write_text(document)
-    with pytest.raises(SettingsError, match=said):
+    (tmp_path / "wrong.toml").write_text("peers = 0")
+    with pytest.raises(SettingsError) as caught:
         sweeps.Plan.load(path)
+    assert said in str(caught.value)
+
+
+@given(st.sampled_from([*sweeps.KEYS, "more"]), st.sampled_from(["", "x", "run", "seed", "peers"]), plain_values)
+@settings(max_examples=200, deadline=None)
+def test_whatever_stands_in_a_sweep_is_read_or_refused_with_its_line(tmp_path_factory, key: str, inner: str, value: Any):
+    path = tmp_path_factory.getbasetemp() / f"sweep-{uuid.uuid4()}.toml"
+    plain = {"scenario": "office-lan", "seeds": 1, key: {inner: value} if inner else value}
+    path.write_text(schema.to_toml(plain), encoding="utf-8")
+    try:
+        sweeps.Plan.load(path)
+    except SettingsError as problem:
+        said = str(problem)
+    else:
+        said = ""
+    assert not said or re.match(rf'{re.escape(str(path))}, line \d+: "', said), said
+
+
+def test_keys_of_a_grid_need_no_quotes(tmp_path: Path):
+    path = tmp_path / "sweep.toml"
+    path.write_text(f"{LAN}[set]\nrun.optimiser = {{ name = 'adam' }}\n[grid]\nrun.codec = ['float32']\n'faults.loss' = [0.1]\n")
+    plan = sweeps.Plan.load(path)
+    assert plan.grid == {"run.codec": ["float32"], "faults.loss": [0.1]}
+    assert plan.base.run.optimiser == {"name": "adam"}
+
+
+def test_a_file_that_was_changed_makes_a_cell_stale(tmp_path: Path):
+    (tmp_path / "trips.txt").write_text("0 5\n5 0\n")
+    (tmp_path / "trace.csv").write_text("a,0,5\n")
+    (tmp_path / "world.toml").write_text("availability = 'trace.csv'\n[latency]\nfile = 'trips.txt'\n")
+    (tmp_path / "sweep.toml").write_text("scenario = 'world.toml'\nseeds = 1\n")
+
+    def digest() -> str:
+        return sweeps.Plan.load(tmp_path / "sweep.toml").cells()[0].digest
+
+    before = digest()
+    assert digest() == before
+    (tmp_path / "trips.txt").write_text("0 50\n50 0\n")
+    other = digest()
+    (tmp_path / "trace.csv").write_text("a,0,55\n")
+    assert len({before, other, digest()}) == 3
+
+
+def test_a_cell_that_cannot_be_run_is_named(tmp_path: Path):
+    impossible = sweeps.Plan("sweep", small(), [1], {"run.skew": ["classes:9"]})
+    with pytest.raises(SettingsError, match=r'^skew classes:9, seed 1: scenario: "run.skew": A peer can hold 1 to 4 classes'):
+        sweeps.run(impossible, tmp_path, processes=1)
+    two = sweeps.Plan("sweep", small(), [1, 2], {"run.skew": ["classes:9"]})
+    with pytest.raises(SettingsError, match=r"^skew classes:9, seed \d: "):
+        sweeps.run(two, tmp_path, processes=2)
+
+
+def test_a_damaged_cell_is_run_again(tmp_path: Path):
+    one = sweeps.Plan("sweep", small(duration_s=5.0), [1], {})
+    first = sweeps.run(one, tmp_path, processes=1)
+    cell = next((tmp_path / "cells").glob("*.json"))
+    cell.write_text(cell.read_text()[:100])
+    assert hashes(sweeps.run(one, tmp_path, processes=1)) == hashes(first)
 
 
 def test_a_dask_scheduler_that_is_not_there_is_told(tmp_path: Path):
