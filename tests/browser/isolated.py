@@ -6,12 +6,23 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from playwright.async_api import Browser
 
 from signaling.page import SECURITY_HEADERS
+from tests.browser.kernels import ROOT
+from tests.browser.test_engine_chromium import bundled
 
 _TYPES = {".js": "text/javascript", ".wasm": "application/wasm", "": "text/html"}
 _PAGE = b"<!doctype html><title>isolated</title>"
+_ASK = """task => new Promise((resolve, reject) => {
+  const owner = new Worker('/owner.js', { type: 'module' });
+  owner.onmessage = ({ data }) => { owner.terminate(); resolve(data); };
+  owner.onerror = event => reject(new Error(event.message));
+  owner.postMessage(task);
+})"""
 
 
 @contextmanager
@@ -41,3 +52,23 @@ def isolated_site(files: Mapping[str, bytes]) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def team_files(owner: Path, directory: Path) -> dict[str, bytes]:
+    """A script that owns an engine, that of the Workers that share its batches, and their kernels."""
+    engine = ROOT / "browser" / "src" / "runtime" / "engineWorker.ts"
+    kernels = ROOT / "browser" / "build" / "kernels-shared.wasm"
+    return {
+        "owner.js": bundled(owner, directory / "owner.js", "es").encode(),
+        "engine.js": bundled(engine, directory / "engine.js", "es").encode(),
+        kernels.name: kernels.read_bytes(),
+    }
+
+
+async def ask_owner(browser: Browser, site: str, task: dict[str, Any]) -> Any:
+    """What the owner, a Worker of a fresh page, answers to a task."""
+    page = await browser.new_page()
+    await page.goto(site)
+    answer = await page.evaluate(_ASK, task)
+    await page.close()
+    return answer

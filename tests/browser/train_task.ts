@@ -14,13 +14,18 @@ export interface Task {
   readonly shared?: boolean;
 }
 
-/** The bits of the vector after one pass over the examples. */
-export async function train(task: Task, wasm: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+/** The bits of the vector after one pass over the examples; `prepare` may have Workers share the batches. */
+export async function train(
+  task: Task,
+  wasm: Uint8Array<ArrayBuffer>,
+  prepare: (engine: WasmEngine) => Promise<void> = async () => {},
+): Promise<Uint8Array<ArrayBuffer>> {
   const spec = ModelSpec.fromJson(task.spec);
   const engine = await WasmEngine.load(spec, wasm, task.batch_size, {
     optimiser: { name: "sgd", learning_rate: task.learning_rate },
     workersMax: task.shared ? 2 : 1,
   });
+  await prepare(engine);
   engine.vector.set(new Float32Array(fromBase64(task.initial).buffer));
   const inputs = fromBase64(task.inputs);
   const labels = Int32Array.from(task.labels);

@@ -35,7 +35,7 @@ const PATIENCE_S = 2;
  * Before it sleeps, a thread looks for this long whether the other has finished: between two batches that is so. A thread that
  * is woken takes tens of microseconds, and many systems wake it on the core of the one that wakes it, where it has to wait again.
  */
-const AWAKE_MS = 0.5;
+const AWAKE_MS = 0.2;
 /** A look at the clock takes as long as these looks at the memory. */
 const LOOKS = 50;
 

@@ -61,6 +61,11 @@ export class CoreChoice {
     }
   }
 
+  /** Whether no trial is under way. */
+  get isSettled(): boolean {
+    return !this.#isTrying;
+  }
+
   get #isTrying(): boolean {
     return this.#blocks < ROUNDS * this.#counts.length;
   }
