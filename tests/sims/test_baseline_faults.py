@@ -157,6 +157,20 @@ def test_workers_behind_a_cut_are_given_up_and_come_back(method: str):
 
 
 @pytest.mark.parametrize("method", [name for name in SPEAKING if name not in SERVERS])
+@pytest.mark.parametrize("heal_s", [8.0, 45.0])
+def test_a_cut_stops_nobody_for_good(heal_s: float, method: str):
+    changes = {"run.method": method, "run.answer_timeout_s": 4.0, "run.local_steps": 2, "duration_s": 60.0, "peers": 8}
+    world = ran(small(**changes, partitions=[{"at_s": 6.0, "heal_s": heal_s, "share": 0.5}]))
+    goes_on(world)
+    at = {row["time_s"]: row for row in world.series}
+    assert at[45.0]["steps"] > at[10.0]["steps"] + 20
+    assert at[60.0]["disagreement"] < 0.2
+    if method == "all-reduce":
+        # A short cut holds the round up; after a long one those who hear the server begin again without the others.
+        assert at[60.0]["rounds_void"] == (0 if heal_s < 10.0 else 1)
+
+
+@pytest.mark.parametrize("method", [name for name in SPEAKING if name not in SERVERS])
 def test_nobody_is_introduced_while_the_signaling_server_is_away(method: str):
     arrivals = {"pattern": "flash", "share": 0.5, "within_s": 1.0}
     changes = {"run.method": method, "peers": 10, "duration_s": 30.0, "run.link_timeout_s": 4.0}
