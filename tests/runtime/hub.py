@@ -172,12 +172,14 @@ class SteadyTraining:
 class Mesh:
     """Nodes over one MemoryNetwork and one Hub; ``async with`` closes them."""
 
-    def __init__(self, faults: FaultPlan = NO_FAULTS, seed: int = 1) -> None:
+    def __init__(self, faults: FaultPlan = NO_FAULTS, seed: int = 1, **settings: Any) -> None:
+        """`settings` are those of each `PeerConfig`."""
         self.hub = Hub()
         self.network = MemoryNetwork(random.Random(seed), faults)
         self.nodes: list[Node] = []
         self.initial = np.zeros(PARAMETERS, np.float32)
         self._seed = seed
+        self._settings = {"evaluation_interval_s": 1.0, **settings}
 
     def node(
         self,
@@ -192,7 +194,7 @@ class Mesh:
         """A node that is not started; it trains towards `target` where one is given."""
         number = len(self.nodes) + 1
         identity = Identity(Ed25519PrivateKey.from_private_bytes(bytes([self._seed, number]) * 16))
-        config = PeerConfig(decode_base64url(identity.peer_id, 32), b"run tag.", kind=kind, evaluation_interval_s=1.0)
+        config = PeerConfig(decode_base64url(identity.peer_id, 32), b"run tag.", kind=kind, **self._settings)
         replica = Replica(self.initial, SLICE_LENGTH)
         now = asyncio.get_running_loop().time()
         peer = Peer(config, replica, rule or Pairwise(), Generator(1000 * self._seed + number), now)
