@@ -25,12 +25,12 @@ def norm(values: Floats) -> float:
     """
     if len(values) <= CHUNK:
         part = values.astype(np.float64)
-        square = float(np.dot(part, part))
+        square = float(part.dot(part))
     else:
         square = 0.0
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK].astype(np.float64)
-            square += float(np.dot(part, part))
+            square += float(part.dot(part))
     # A root over the largest float32 counts as infinite; a NaN stays one.
     root = math.sqrt(square)
     return math.inf if root > _FLOAT32_MAX else float(np.float32(root))

@@ -167,10 +167,16 @@ def _step_factors(exponents: Exponents) -> tuple[Floats, Floats]:
     """Return 2^-e and 2^e of each block; of all of them, float32 [], where they have one step, as they often have."""
     raw = exponents.tobytes()
     if raw.count(raw[0]) == len(raw):
-        step = 2.0 ** int(exponents[0])
-        return np.array(1.0 / step, np.float32), np.array(step, np.float32)
+        return _one_step(raw[0])
     wide = exponents.astype(np.int32)
     return np.ldexp(np.float32(1.0), -wide), np.ldexp(np.float32(1.0), wide)
+
+
+@functools.lru_cache(maxsize=256)
+def _one_step(raw: int) -> tuple[Floats, Floats]:
+    """Return 2^-e and 2^e, float32 [], of an exponent's byte: to make them costs more than to multiply a small slice by them."""
+    step = 2.0 ** (raw - ((raw & 0x80) << 1))
+    return np.array(1.0 / step, np.float32), np.array(step, np.float32)
 
 
 def _scale_blocks(source: Floats, factors: Floats, start: int, out: Floats) -> None:

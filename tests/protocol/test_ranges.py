@@ -57,3 +57,13 @@ def test_a_reach_is_a_copy():
     reach = ranges.reach(0, Codec.MODULAR8, False)
     reach[:] = 99
     assert ranges.reach(0, Codec.MODULAR8, False).tolist() == [8.0]
+
+
+def test_one_block_alone_has_the_maximum_that_it_has_beside_others_to_the_bit():
+    alone, beside = Disagreement(1024, 1024), Disagreement(2048, 2048)
+    chance = np.random.default_rng(1)
+    for value in np.exp(20.0 * chance.standard_normal(2_000)).astype(np.float32):
+        alone.observe(0, f32(value))
+        beside.observe(0, f32(value, 1.0))
+        assert alone.known(0)
+        assert alone.reach(0, Codec.MODULAR8, False)[0] == beside.reach(0, Codec.MODULAR8, False)[0]
