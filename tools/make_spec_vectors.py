@@ -83,6 +83,13 @@ CASES: list[tuple[str, Any]] = [
     ("an escaped key repeats a plain one", '{"format": 1, "input": [4], "inp\\u0075t": [4], "layers": []}'),
     ("a number beyond float64", '{"format": 1e999, "input": [4], "layers": []}'),
     ("a value of NaN", '{"format": NaN, "input": [4], "layers": []}'),
+    (
+        "whole numbers with a fraction of zero or an exponent",
+        '{"format": 1.0, "input": [4.0], "layers": [{"layer": "Dense", "units": 2e0}]}',
+    ),
+    ("such a number beyond the limit", '{"format": 1, "input": [4], "layers": [{"layer": "Dense", "units": 65537.0}]}'),
+    ("half a unit in text", '{"format": 1, "input": [4], "layers": [{"layer": "Dense", "units": 2.50}]}'),
+    ("an axis of minus zero", '{"format": 1, "input": [-0.0], "layers": [{"layer": "Dense", "units": 2}]}'),
     ("text that is no JSON", "Flatten, Dense"),
     ("a list", "[]"),
     ("a number", "1"),

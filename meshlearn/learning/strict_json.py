@@ -38,7 +38,7 @@ def read_object(document: dict[str, Any] | str | bytes, what: str, error: type[U
     if len(document) > JSON_BYTES_MAX:
         raise error(f"{what} is larger than {JSON_BYTES_MAX} bytes, which no sound one is.")
     try:
-        value = json.loads(document, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_distinct)
+        value = json.loads(document, parse_constant=_refuse_constant, parse_float=_number, object_pairs_hook=_distinct)
     except RecursionError:
         raise error(f"{what} is nested too deeply.") from None
     except ValueError as problem:  # JSONDecodeError and UnicodeDecodeError among them
@@ -93,11 +93,12 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _finite(literal: str) -> float:
+def _number(literal: str) -> float:
+    """A number with a fraction or an exponent. JSON has one kind of numbers: 64.0 is the whole number 64."""
     value = float(literal)
     if not math.isfinite(value):
         raise ValueError(f"{literal[:SHOWN_CHARACTERS_MAX]} is too large")
-    return value
+    return int(value) if value.is_integer() and abs(value) <= 2**53 else value
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -41,6 +41,11 @@ def test_the_first_unknown_key_is_named_and_so_is_a_missing_one() -> None:
         strict_json.only_keys({"a": 1}, ("a", "b"), ("a", "b"), "The note", SettingsError)
 
 
+def test_a_fraction_of_zero_makes_no_other_number() -> None:
+    read = strict_json.read_object('{"a": 64.0, "b": 6.4e1, "c": 64.5, "d": -0.0, "e": 1e300}', "the document", DataError)
+    assert [(type(value), value) for value in read.values()] == [(int, 64), (int, 64), (float, 64.5), (int, 0), (float, 1e300)]
+
+
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, 0, 11, [1]])
 def test_only_a_whole_number_within_its_bounds_is_one(value: object) -> None:
     assert strict_json.whole(10, 1, 10, "n", DataError) == 10

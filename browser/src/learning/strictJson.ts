@@ -1,8 +1,8 @@
 /**
  * Reading JSON that somebody else wrote: bounded, finite, without repeated keys, every field of the kind expected.
  *
- * The sentences are those of meshlearn/learning/strict_json.py. One difference stays: JavaScript does not tell `64.0` from
- * `64`, so a whole number may be written either way here.
+ * The sentences are those of meshlearn/learning/strict_json.py, and so is what passes: JSON has one kind of numbers, so that
+ * `64.0` is the whole number 64.
  */
 
 import type { UserErrorClass } from "../errors.ts";
