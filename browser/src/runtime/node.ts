@@ -5,8 +5,9 @@
 
 import { MeshError, UserError } from "../errors.ts";
 import type { PeerId } from "../protocol/config.ts";
-import type { HostHandle, TabEnvironment } from "./environment.ts";
+import type { TabEnvironment } from "./environment.ts";
 import { EventHub } from "./eventHub.ts";
+import { HostLine, type HostNews } from "./hostLine.ts";
 import type { FromHost, ToHost } from "./hostMessages.ts";
 import type { Identity } from "./identity.ts";
 import { type JoinLink, parseJoinLink } from "./joinLink.ts";
@@ -35,8 +36,6 @@ import { TabLinks } from "./tabLinks.ts";
 export const AGENT = "meshlearn/0.1.0";
 const CACHE_BYTES_MAX = 256 * 1024 * 1024;
 const DATA_BYTES_MAX = 32 * 1024 * 1024;
-/** How long the Worker has to say goodbye. */
-const LEAVE_TIMEOUT_S = 1;
 const MESH_INTERVAL_S = 0.5;
 /** In a hidden tab the device's owner does something else. */
 const HIDDEN_DUTY_SHARE = 0.5;
@@ -46,15 +45,13 @@ const ELSEWHERE = "Another tab of this device takes part already; close it, or c
 interface Running {
   readonly link: JoinLink;
   readonly identity: Identity;
-  readonly host: HostHandle;
+  readonly host: HostLine;
   readonly signaling: SignalingClient;
   /** Ends what was begun with the environment. */
   readonly endings: (() => void)[];
   /** There from the first welcome on, which names the STUN and TURN servers. */
   links: TabLinks | null;
   runTag: Uint8Array | null;
-  /** Ends the wait for the Worker. */
-  giveUp: () => void;
 }
 
 const STARTED: readonly SessionState[] = ["loading", "joining", "training", "paused"];
@@ -73,7 +70,6 @@ export class TabSession implements Session {
   readonly #options: SessionOptions;
   readonly #environment: TabEnvironment;
   readonly #hub = new EventHub<SessionEvents>();
-  readonly #requests = new Map<number, (answer: Float32Array | Uint8Array | null) => void>();
   #status: SessionStatus = IDLE;
   #facts: RunFacts | null = null;
   #counters: SessionCounters | null = null;
@@ -89,9 +85,7 @@ export class TabSession implements Session {
   #bytesOutPerSecondMax: number | null;
   #keepAwake: boolean;
   readonly #screen: ScreenKeeper;
-  #requestNumbers = 0;
   #meshAskedAt = Number.NEGATIVE_INFINITY;
-  #left: (() => void) | null = null;
 
   constructor(options: SessionOptions, environment: TabEnvironment) {
     this.#options = options;
@@ -186,12 +180,12 @@ export class TabSession implements Session {
   }
 
   async predict(input: Float32Array): Promise<Float32Array | null> {
-    const answer = await this.#ask((request) => ({ type: "predict", request, input }));
+    const answer = await this.#running?.host.ask((request) => ({ type: "predict", request, input }));
     return answer instanceof Float32Array ? answer : null;
   }
 
   async exportModel(): Promise<Uint8Array | null> {
-    const answer = await this.#ask((request) => ({ type: "export", request }));
+    const answer = await this.#running?.host.ask((request) => ({ type: "export", request }));
     return answer instanceof Uint8Array ? answer : null;
   }
 
@@ -233,7 +227,7 @@ export class TabSession implements Session {
   async stop(): Promise<void> {
     const running = this.#running;
     if (running !== null) {
-      await this.#sayGoodbye(running);
+      await running.host.leave();
     }
     this.#close("stopped", "Stopped.");
   }
@@ -261,7 +255,10 @@ export class TabSession implements Session {
       timing,
       openSocket,
     });
-    const host = startHost();
+    const host = new HostLine(startHost(), timing, {
+      news: (message) => this.#running === running && this.#told(running, message),
+      failed: (sentence) => this.#closeOf(running, "failed", sentence),
+    });
     const running: Running = {
       link,
       identity,
@@ -270,7 +267,6 @@ export class TabSession implements Session {
       endings: [releaseTab],
       links: null,
       runTag: null,
-      giveUp: () => {},
     };
     this.#running = running;
     this.#watchPage(running);
@@ -296,45 +292,14 @@ export class TabSession implements Session {
     );
   }
 
-  #load(running: Running): Promise<void> {
+  async #load(running: Running): Promise<void> {
     const { host, link, identity } = running;
-    return new Promise((resolve, reject) => {
-      running.giveUp = resolve;
-      host.onCrash((reason) => {
-        const sentence = `The training of this tab has crashed (${reason}); reload the page.`;
-        reject(new MeshError(sentence));
-        this.#closeOf(running, "failed", sentence);
-      });
-      host.onMessage((message) => {
-        if (message.type === "loaded") {
-          running.runTag = message.runTag;
-          resolve();
-        } else if (message.type === "failed") {
-          reject(new MeshError(message.sentence));
-          this.#closeOf(running, "failed", message.sentence);
-        } else if (this.#running === running) {
-          this.#told(running, message);
-        }
-      });
-      this.#tellTraining();
-      this.#tell({ type: "budget", bytesOutPerSecondMax: this.#bytesOutPerSecondMax });
-      const { cacheBytesMax = CACHE_BYTES_MAX, dataBytesMax = DATA_BYTES_MAX } = this.#options;
-      const { peerId } = identity;
-      const coresMax = this.#environment.coresMax();
-      host.post({ type: "load", link, peerId, agent: AGENT, cacheBytesMax, dataBytesMax, coresMax });
-    });
-  }
-
-  /** Have the Worker say goodbye on every link; not for longer than LEAVE_TIMEOUT_S. */
-  #sayGoodbye({ host }: Running): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.#environment.timing.later(LEAVE_TIMEOUT_S, resolve);
-      this.#left = () => {
-        cancel();
-        resolve();
-      };
-      host.post({ type: "leave" });
-    });
+    this.#tellTraining();
+    this.#tell({ type: "budget", bytesOutPerSecondMax: this.#bytesOutPerSecondMax });
+    const { cacheBytesMax = CACHE_BYTES_MAX, dataBytesMax = DATA_BYTES_MAX } = this.#options;
+    const { peerId } = identity;
+    const coresMax = this.#environment.coresMax();
+    running.runTag = await host.load({ link, peerId, agent: AGENT, cacheBytesMax, dataBytesMax, coresMax });
   }
 
   #farewell(running: Running): void {
@@ -356,26 +321,21 @@ export class TabSession implements Session {
     this.#running = null;
     this.#round += 1;
     if (running !== null) {
-      running.giveUp();
       running.signaling.close();
       running.links?.close();
-      running.host.terminate();
+      running.host.end();
       for (const end of running.endings) {
         end();
       }
     }
-    for (const answer of this.#requests.values()) {
-      answer(null);
-    }
-    this.#requests.clear();
     this.#setStatus({ state, sentence, signaling: "offline", links: 0, model: null });
     this.#holdScreen();
   }
 
   // -- the Worker ------------------------------------------------------------------------------------------------------
 
-  #tell(message: ToHost, transfer: readonly Transferable[] = []): void {
-    this.#running?.host.post(message, transfer);
+  #tell(message: ToHost): void {
+    this.#running?.host.tell(message);
   }
 
   #tellTraining(): void {
@@ -389,19 +349,7 @@ export class TabSession implements Session {
     }
   }
 
-  #ask(question: (request: number) => ToHost): Promise<Float32Array | Uint8Array | null> {
-    if (this.#running === null) {
-      return Promise.resolve(null);
-    }
-    this.#requestNumbers += 1;
-    const request = this.#requestNumbers;
-    return new Promise((resolve) => {
-      this.#requests.set(request, resolve);
-      this.#tell(question(request));
-    });
-  }
-
-  #told(running: Running, message: Exclude<FromHost, { type: "loaded" | "failed" }>): void {
+  #told(running: Running, message: HostNews): void {
     switch (message.type) {
       case "facts":
         this.#facts = message.facts;
@@ -441,13 +389,6 @@ export class TabSession implements Session {
         break;
       case "notice":
         this.#hub.emit("notice", message.notice);
-        break;
-      case "answer":
-        this.#requests.get(message.request)?.(message.answer);
-        this.#requests.delete(message.request);
-        break;
-      case "left":
-        this.#left?.();
         break;
     }
   }
@@ -508,14 +449,14 @@ export class TabSession implements Session {
   }
 
   async #over(running: Running, reason: string): Promise<void> {
-    await this.#sayGoodbye(running);
+    await running.host.leave();
     this.#closeOf(running, "over", overSentence(reason));
   }
 
   /** A tracker connects by itself to those whom it follows. */
   #introduce({ host }: Running, named: readonly Introduction[]): void {
     const peers = named.filter(({ kind }) => kind !== "tracker").map(({ peer }) => peer);
-    host.post({ type: "introduced", peers });
+    host.tell({ type: "introduced", peers });
   }
 
   #join({ identity, link, host, signaling }: Running, welcome: Welcome): TabLinks {
@@ -524,10 +465,10 @@ export class TabSession implements Session {
       identity,
       transport: this.#environment.makeTransport(welcome.iceServers),
       say: (message) => signaling.send(message),
-      tell: (message, transfer) => host.post(message, transfer),
+      tell: (message, transfer) => host.tell(message, transfer),
       hindered: (sentence) => this.#hindered(sentence),
     });
-    host.post({ type: "begin" });
+    host.tell({ type: "begin" });
     return links;
   }
 
