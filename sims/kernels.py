@@ -50,6 +50,24 @@ class BatchedEngine:
         with np.errstate(all="ignore"):
             self._gradients(vectors, inputs, labels, out)
 
+    def correct(self, vectors: Floats, inputs: Floats, labels: NDArray[Any]) -> NDArray[np.int64]:
+        """Return how many of the examples each row's model names right, int64 [peers].
+
+        `vectors` float32 [peers, parameters], `inputs` float32 [examples, ...] and `labels` integer [examples] for all of them.
+        """
+        with np.errstate(all="ignore"):
+            values = inputs.reshape(1, len(labels), -1)
+            for kind, offset, fan_in, fan_out in self._layers:
+                if kind == "dense":
+                    middle = offset + fan_in * fan_out
+                    weight = vectors[:, offset:middle].reshape(len(vectors), fan_in, fan_out)
+                    values = np.matmul(values, weight)
+                    values += vectors[:, None, middle : middle + fan_out]
+                else:
+                    values = _activated(kind, values)
+            found: NDArray[np.int64] = np.sum(np.argmax(values, axis=2) == labels, axis=1)
+        return found
+
     def _gradients(self, vectors: Floats, inputs: Floats, labels: NDArray[Any], out: Floats) -> None:
         peers, batch = labels.shape
         values = inputs.reshape(peers, batch, -1)
@@ -64,17 +82,8 @@ class BatchedEngine:
                 weights.append(weight)
                 values = np.matmul(values, weight)
                 values += vectors[:, None, middle : middle + fan_out]
-            elif kind == "relu":
-                values = np.maximum(values, 0)
-            elif kind == "tanh":
-                values = np.tanh(values)
             else:
-                values = np.multiply(values, 0.5)
-                np.tanh(values, out=values)
-                np.multiply(values, 0.5, out=values)
-                np.add(values, 0.5, out=values)
-            if kind != "dense":
-                kept[-1] = values
+                kept[-1] = values = _activated(kind, values)
         gradient = _loss_gradient(values, labels)
         ones = np.ones((1, batch), np.float32)
         first = next(index for index, layer in enumerate(self._layers) if layer[0] == "dense")
@@ -96,6 +105,19 @@ class BatchedEngine:
                 slope = np.subtract(1, kept[index])
                 slope *= kept[index]
                 gradient *= slope
+
+
+def _activated(kind: str, values: Floats) -> Floats:
+    """Return the activations, a new array."""
+    if kind == "relu":
+        return np.maximum(values, 0)
+    if kind == "tanh":
+        return np.tanh(values)
+    half = np.multiply(values, 0.5)
+    np.tanh(half, out=half)
+    np.multiply(half, 0.5, out=half)
+    np.add(half, 0.5, out=half)
+    return half
 
 
 def _loss_gradient(logits: Floats, labels: NDArray[Any]) -> Floats:

@@ -28,7 +28,19 @@ _SKIPPED = {
     "Network": {"on_congested"},
     "Training": {"_engines", "_single", "_task", "_scratch"},
 }
-_WORLD_SKIPPED = {"_handlers", "scenario", "task", "_judge", "_rule_maker", "_slices", "vectors", "seeds"}
+_WORLD_SKIPPED = {
+    "_handlers",
+    "scenario",
+    "task",
+    "_judge",
+    "_last_own",
+    "_many",
+    "_rule_maker",
+    "_test_inputs",
+    "_slices",
+    "vectors",
+    "seeds",
+}
 Key = int | str
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from meshlearn.errors import SettingsError
 from meshlearn.learning.engine_numpy import NumpyEngine
 from sims.clock import Clock, Op
+from sims.kernels import BatchedEngine
 from sims.network import BITS_A_BYTE, Network
 from sims.node import ASLEEP, OFFLINE, ONLINE, Node
 from sims.pages import LargePages
@@ -30,6 +31,8 @@ from sims.training import Training
 
 EVALUATION_BATCH = 500
 ROWS_A_CHUNK = 2_048
+# What the evaluation of all peers' own models may take in the end: some seconds.
+MULTIPLICATIONS_MAX = 10**11
 STRENGTHS = {"scale": 100.0, "flip-signs": 4.0, "noise": 1.0}
 
 
@@ -53,6 +56,9 @@ class World(ABC):
         self.vectors[:] = self.task.initial
         self.training: Training | None = None
         self._judge: NumpyEngine | None = None
+        self._many: BatchedEngine | None = None
+        self._test_inputs: Floats = np.empty((0, 0), np.float32)
+        self._last_own: tuple[float, dict[int, float]] | None = None
         if self.task.spec is not None and self.task.train is not None:
             run = scenario.run
             self.training = Training(self.task, run.optimiser, run.batch_size, peers, self.seeds.child("training"), batched)
@@ -353,20 +359,49 @@ class World(ABC):
     def _quality(self, rows: list[int]) -> dict[str, float]:
         names = ("accuracy", "loss", "accuracy_worst", "accuracy_median", "accuracy_best", "disagreement", "variance")
         if not rows:
-            return dict.fromkeys(names, math.nan)
+            return {**dict.fromkeys(names, math.nan), "peers_evaluated": 0}
         mean, variance = self._moments(rows)
         moved = float(np.linalg.norm(mean - self.task.initial))
         quality = dict.fromkeys(names, math.nan)
-        quality["variance"] = variance
+        quality["variance"], quality["peers_evaluated"] = variance, 0
         quality["disagreement"] = math.sqrt(variance) / moved if moved else 0.0
         if self._judge is not None and self.task.test is not None:
             found = self._judge.evaluate(mean.astype(np.float32), self.task.test)
             quality["accuracy"], quality["loss"] = found.accuracy, found.loss
-            sample = self._sample(rows, self.scenario.evaluation.peers)
-            own = sorted(self._judge.evaluate(self.vectors[number], self.task.test).accuracy for number in sample)
-            quality["accuracy_worst"], quality["accuracy_best"] = own[0], own[-1]
+            own = list(self._own_accuracies(rows, self.clock.now >= self.scenario.duration_s).values())
+            quality["accuracy_worst"], quality["accuracy_best"] = min(own), max(own)
             quality["accuracy_median"] = float(np.median(own))
+            quality["peers_evaluated"] = len(own)
         return quality
+
+    def _own_accuracies(self, rows: list[int], every: bool) -> dict[int, float]:
+        """Return the accuracy of machines' own models, by number.
+
+        Of a random sample of `evaluation.peers` of them; or of `every` one, as far as MULTIPLICATIONS_MAX allows.
+        """
+        assert self.task.test is not None
+        assert self.task.spec is not None
+        if every and self._last_own and self._last_own[0] == self.clock.now:
+            return self._last_own[1]
+        count = self.scenario.evaluation.peers
+        examples = len(self.task.test)
+        if every:
+            count = max(count, MULTIPLICATIONS_MAX // (examples * self.task.parameter_count))
+        if self._many is None:
+            self._many = BatchedEngine(self.task.spec, examples)
+            inputs = self.task.test.inputs.astype(np.float32)
+            # As the engine does it: bytes are scaled.
+            scale = self.task.train.scale if self.task.train is not None and self.task.test.inputs.dtype == np.uint8 else 1
+            self._test_inputs = inputs / np.float32(scale) if scale != 1 else inputs
+        chosen = self._sample(rows, count)
+        found: dict[int, float] = {}
+        for start in range(0, len(chosen), self._many.peers_per_call):
+            numbers = chosen[start : start + self._many.peers_per_call]
+            correct = self._many.correct(self.vectors[numbers], self._test_inputs, self.task.test.labels)
+            found.update(zip(numbers, (correct / examples).tolist(), strict=True))
+        if every:
+            self._last_own = (self.clock.now, found)
+        return found
 
     def _sample(self, rows: list[int], count: int) -> list[int]:
         if count >= len(rows):
@@ -393,12 +428,10 @@ class World(ABC):
     def peers_table(self) -> list[dict[str, Any]]:
         """Return one row a machine: its class, how long it was there, what it did, and how good its model is at the end."""
         table = []
-        sample = set(self._sample(self.measured(), self.scenario.evaluation.peers * 10))
+        measured = self.measured()
+        accuracies = self._own_accuracies(measured, True) if measured and self._judge is not None else {}
         for node in self.nodes:
             online_s = node.online_s + (self.clock.now - node.since if node.online else 0.0)
-            own = math.nan
-            if node.number in sample and self._judge is not None and self.task.test is not None:
-                own = self._judge.evaluate(self.vectors[node.number], self.task.test).accuracy
             table.append(
                 {
                     "peer": node.number,
@@ -410,7 +443,7 @@ class World(ABC):
                     "online_at_end": int(node.online),
                     "steps_per_s": 1.0 / node.step_s,
                     "steps": node.steps,
-                    "accuracy": own,
+                    "accuracy": accuracies.get(node.number, math.nan),
                     **self.peer_outcomes(node),
                 }
             )

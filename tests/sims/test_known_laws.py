@@ -85,8 +85,8 @@ def test_graphs_have_their_degree(name: str, peers: int, degree: int):
 
 PEERS = 64
 """As many as can all be linked to each other."""
-FINITE = PEERS / (PEERS - 1)
-"""A pair of n peers makes the variance fall by 1/(n - 1) of it where a pair of infinitely many makes it fall by 1/n."""
+FINITE = -PEERS * math.log(1.0 - 1.0 / (PEERS - 1))
+"""A random pair of n takes 1/(n - 1) of the variance, and there are n in a cycle: 1 where there are infinitely many."""
 AGES = np.linspace(0.0, 1.5, 1501)
 ALIVE = np.clip(1.5 - AGES, 0.0, 1.0)
 DUE = AGES >= 0.5
@@ -227,5 +227,5 @@ def test_real_peers_average_by_the_known_factors_where_others_choose_the_pairs(s
     assert both == pytest.approx((1.0 - loss) ** 2, abs=0.04)
     happened = both + one_sided / 2.0
     # Of a perfect matching even the finite factor is known: the two of a pair are as far apart as any two.
-    rate = -2.0 * math.log((1.0 - FINITE / PEERS) / 2.0) if selection == "matching" else -FINITE * math.log(FACTORS[selection])
+    rate = -2.0 * math.log((1.0 - 1.0 / (PEERS - 1)) / 2.0) if selection == "matching" else -FINITE * math.log(FACTORS[selection])
     assert float(np.mean(ratios)) == pytest.approx(math.exp(-rate * happened), rel=0.02)
