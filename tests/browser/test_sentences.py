@@ -47,10 +47,10 @@ async def test_the_run_is_over_while_training_and_before_joining(tmp_path: Path)
         await until(lambda: _is(tab, "training"), "it trains")
         await run.track()
         await until(lambda: _is(tab, "over"), "the run ends at its goal")
-        sentence, _, thanks = (await tab.text("sentence")).partition(" Thank you: ")
+        sentence, _, thanks = (await tab.text("sentence")).partition(" Thank you for ")
         assert sentence.startswith("The run is over")
         assert is_one_sentence(sentence), sentence
-        assert "this device trained on" in thanks
+        assert " samples in " in thanks
         assert not await tab.page.is_visible('[data-action="again"]')
         late = await run.tab(browser)
         await until(lambda: late.page.is_visible('[data-field="obstacle"]'), "who comes late is told")

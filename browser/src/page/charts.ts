@@ -20,6 +20,8 @@ const TIME_STEPS_S = [
   1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400, 604800,
 ];
 const REDRAW_MS = 500;
+/** The axes of a minute without a point. */
+const NOTHING: uPlot.AlignedData = [[0, 60], ...SOURCES.map(() => [null, null])];
 
 /** All curves, on the time axis of the run. `Charts` draws what is pushed here, at most twice a second. */
 export class Charts {
@@ -209,8 +211,9 @@ class Plot {
 
   draw(since: number | null): void {
     const data = this.#data(since);
-    this.#plot?.setData(data);
-    this.#element.dataset.empty = String(data[0].length === 0);
+    const isEmpty = data[0].length === 0;
+    this.#plot?.setData(isEmpty ? NOTHING : data);
+    this.#element.dataset.empty = String(isEmpty);
     const { own, run } = this.#curves;
     const parts = [
       own.last === null ? "" : `this tab ${this.#format(own.last)}`,

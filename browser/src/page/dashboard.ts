@@ -122,6 +122,7 @@ export class Dashboard {
 
   #showStatus(status: SessionStatus): void {
     const { state } = status;
+    const focused = document.activeElement; // before its button goes: the browser then forgets it
     document.body.dataset.state = state;
     if (status.links > 0) {
       reached("first link");
@@ -143,6 +144,7 @@ export class Dashboard {
       again,
       state === "elsewhere" ? "Train here instead" : state === "failed" ? "Try again" : "Start again",
     );
+    keepFocus(focused);
     action("download").disabled = status.model === null;
     this.#device.showWakeLock(status.wakeLock);
     this.#progress.hidden = state !== "loading" && state !== "joining";
@@ -155,6 +157,15 @@ export class Dashboard {
     }
   }
 
+  /** What is measured by the second is nothing any more. */
+  #showRest(): void {
+    setFigure(field("rate"), 0, "0");
+    setFigure(field("links"), 0, "0");
+    setText(field("online"), "linked");
+    setText(field("rate-in"), bytesPerSecond(0));
+    setText(field("rate-out"), bytesPerSecond(0));
+  }
+
   #turned(state: SessionState): void {
     if (state === "training" && this.#evaluator === null) {
       void this.#openEvaluator();
@@ -165,6 +176,7 @@ export class Dashboard {
       this.#evaluator = null;
       action("example").disabled = true;
       this.#mesh.clear();
+      this.#showRest();
     }
   }
 
@@ -274,5 +286,13 @@ export class Dashboard {
     link.download = `${facts.run}-${count(this.#session.counters?.age ?? 0, "step").replace(/\D/g, "")}.safetensors`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  }
+}
+
+/** The focus stays among the buttons when the one that has it goes away. */
+function keepFocus(focused: Element | null): void {
+  if (focused instanceof HTMLButtonElement && focused.hidden) {
+    const next = [action("stop"), action("again")].find((button) => !button.hidden);
+    next?.focus({ preventScroll: true });
   }
 }

@@ -50,9 +50,7 @@ export function showCosts(costs: Costs): void {
 
 /** What the device has given, when it is over. */
 export function thanks(samples: number, seconds: number): string {
-  return samples === 0
-    ? ""
-    : `Thank you: this device trained on ${count(samples, "sample")} in ${duration(seconds)}.`;
+  return samples === 0 ? "" : `Thank you for ${count(samples, "sample")} in ${duration(seconds)}.`;
 }
 
 function paragraph(text: string): HTMLParagraphElement {

@@ -5,8 +5,12 @@ import { field, find, setText, svg } from "./dom.ts";
 
 const COPIED_MS = 4_000;
 const QUIET_ZONE = 2;
-const LOCAL_ONLY =
-  "This address works on this computer only. To bring in a phone, start the server with --host 0.0.0.0, and open the page at this computer's address in the network.";
+/** Around the option, which must not break in two. */
+const LOCAL_ONLY = [
+  "This address works on this computer only. To bring in a phone, start the server with ",
+  "--host 0.0.0.0",
+  ", and open the page at this computer's address in the network.",
+] as const;
 
 /** Fill the card for a join link; hide it where the link is not whole. */
 export function showInvitation(link: string | null): void {
@@ -15,7 +19,12 @@ export function showInvitation(link: string | null): void {
     return;
   }
   if (/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname)) {
-    setText(field("invite-words"), LOCAL_ONLY);
+    const [before, option, after] = LOCAL_ONLY;
+    const code = document.createElement("code");
+    code.textContent = option;
+    field("invite-words").replaceChildren(before, code, after);
+    field("qr").hidden = true; // a phone that scanned it would ask itself
+    find(".invite-body").classList.add("local");
   }
   // only a link of the exact form reaches this place, so it is safe between quotes in a shell
   const command = `pip install meshlearn && meshlearn join '${link}'`;

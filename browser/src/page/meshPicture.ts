@@ -13,6 +13,8 @@ const KIND_WORDS: Readonly<Record<Kind, string>> = {
 };
 const SPARK_MS = 700;
 const SPARKS_MAX = 24;
+const WHOLE = `0 0 ${WIDTH} ${HEIGHT}`;
+const INNER = `${0.16 * WIDTH} ${0.16 * HEIGHT} ${0.68 * WIDTH} ${0.68 * HEIGHT}`;
 const SELF: Place = { x: WIDTH / 2, y: HEIGHT / 2 };
 
 interface Node {
@@ -31,7 +33,7 @@ export class MeshPicture {
   readonly #peers = svg("g", { class: "peers" });
   readonly #self = svg("g", { class: "peer self", transform: `translate(${SELF.x} ${SELF.y})` });
   readonly #words = field("mesh-words");
-  readonly #picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
+  readonly #picture = svg("svg", { viewBox: WHOLE, role: "img" });
   #links: readonly LinkRow[] = [];
   #mesh: Mesh = { online: 0, peers: [] };
   #own = "";
@@ -115,6 +117,8 @@ export class MeshPicture {
         this.#show(peer, kind, place, linked.get(peer) ?? null);
       }
     }
+    // with nobody outside, what is left comes nearer
+    this.#picture.setAttribute("viewBox", others.length > 0 ? WHOLE : INNER);
     this.#describe(others.length);
   }
 
