@@ -47,8 +47,10 @@ format: $(STAMP) ## format the code
 bench: setup ## run the benchmarks; each figure beside its limit
 	@$(BIN)/meshlearn bench
 
-soak: $(STAMP) ## thousands of simulated worlds, each checked after every step
+soak: setup ## thousands of simulated worlds, each checked after every step; then a tab hidden for two minutes
 	@$(BIN)/python -m sims.soak
+	@$(BIN)/python browser/build_hook.py
+	@MESHLEARN_SOAK=1 $(BIN)/python -m pytest -q -s tests/browser/test_mesh.py
 
 screenshots: setup ## pictures of the page at three widths, dark and light
 	@$(BIN)/python -m tools.screenshots

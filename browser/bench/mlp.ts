@@ -49,6 +49,8 @@ export function taskOf({ depth, units }: Mlp): Task {
 
 /** One library on one task. */
 export interface Trainee {
+  /** Its turn comes: what has to be set for the whole page is set here, untimed. */
+  begin?(): void;
   /** One step; what it answers, or promises, need not be ready. */
   step(): unknown;
   /** The loss of the last step, once all that was asked for is done. */
@@ -60,41 +62,53 @@ export interface Candidate {
   prepare(task: Task): Promise<Trainee>;
 }
 
-/** Milliseconds a step, the fastest of `rounds`, and the loss after a fixed number of steps. */
-export interface Figure {
-  readonly ms: number;
-  readonly loss: number;
-}
-
 const COMPARED_STEPS = 20;
-const ROUND_MS = 60; // a hundred times the coarsest clock of a browser
+const TURN_MS = 100;
 
-/** Time candidates in turn, round by round, so that a disturbance of the machine meets all of them. */
-export async function time(candidates: readonly Candidate[], task: Task, rounds: number): Promise<Figure[]> {
-  const entries = [];
-  for (const candidate of candidates) {
-    const trainee = await candidate.prepare(task);
-    for (let step = 0; step < COMPARED_STEPS; step++) {
-      await trainee.step();
-    }
-    const loss = await trainee.loss();
-    const steps = Math.max(
-      1,
-      Math.round((COMPARED_STEPS * ROUND_MS) / (await roundOf(trainee, COMPARED_STEPS))),
-    );
-    entries.push({ trainee, loss, steps, ms: Number.POSITIVE_INFINITY });
-  }
-  for (let round = 0; round < rounds; round++) {
-    for (const entry of entries) {
-      const ms = (await roundOf(entry.trainee, entry.steps)) / entry.steps;
-      entry.ms = Math.min(entry.ms, ms);
-    }
-  }
-  return entries.map(({ ms, loss }) => ({ ms, loss }));
+interface Entry {
+  readonly trainee: Trainee;
+  readonly steps: number;
 }
 
-async function roundOf(trainee: Trainee, steps: number): Promise<number> {
-  const start = performance.now();
+/** Libraries on one task, which take turns. */
+export class Contest {
+  /** The loss of each after 20 steps: the same, where they do the same work. */
+  readonly losses: Readonly<Record<string, number>>;
+  readonly #entries: ReadonlyMap<string, Entry>;
+
+  private constructor(entries: ReadonlyMap<string, Entry>, losses: Record<string, number>) {
+    this.#entries = entries;
+    this.losses = losses;
+  }
+
+  static async prepare(candidates: readonly Candidate[], task: Task): Promise<Contest> {
+    const losses: Record<string, number> = {};
+    const entries = new Map<string, Entry>();
+    for (const { name, prepare } of candidates) {
+      const trainee = await prepare(task);
+      await train(trainee, COMPARED_STEPS);
+      losses[name] = await trainee.loss();
+      const start = performance.now();
+      await train(trainee, COMPARED_STEPS);
+      const ms = (performance.now() - start) / COMPARED_STEPS;
+      entries.set(name, { trainee, steps: Math.max(1, Math.round(TURN_MS / ms)) });
+    }
+    return new Contest(entries, losses);
+  }
+
+  /** A turn of one; answers its steps. Whoever asks looks at the clock, as it sees the thread's own. */
+  async turn(name: string): Promise<number> {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) {
+      throw new Error(`there is no library ${name}`);
+    }
+    await train(entry.trainee, entry.steps);
+    return entry.steps;
+  }
+}
+
+async function train(trainee: Trainee, steps: number): Promise<void> {
+  trainee.begin?.();
   for (let step = 0; step < steps; step++) {
     const answer = trainee.step();
     if (answer instanceof Promise) {
@@ -102,5 +116,4 @@ async function roundOf(trainee: Trainee, steps: number): Promise<number> {
     }
   }
   await trainee.loss();
-  return performance.now() - start;
 }

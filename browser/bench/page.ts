@@ -1,30 +1,40 @@
-/** Times every library in this browser; browser/bench/compare.py reads `window.figures` and prints the table. */
+/** Lets every library train in this page, as tests/bench/engines_in_chromium.py says through `window.bench`. */
 import kernelsUrl from "../build/kernels.wasm?url";
 import { convnet } from "./convnet.ts";
 import { jaxjs } from "./jaxjs.ts";
 import { meshlearn } from "./meshlearn.ts";
-import { type Figure, MLPS, nameOf, taskOf, time } from "./mlp.ts";
+import { type Candidate, Contest, MLPS, nameOf, taskOf } from "./mlp.ts";
 import { tensorflow } from "./tensorflow.ts";
 
 declare global {
   interface Window {
-    figures: Record<string, Record<string, Figure>> | { error: string };
+    bench: { prepare(model: string): Promise<Contest["losses"]>; turn(library: string): Promise<number> };
   }
 }
 
-async function main(): Promise<void> {
-  const rounds = Number(new URLSearchParams(location.search).get("rounds") ?? 3);
-  const kernels = await (await fetch(kernelsUrl)).arrayBuffer();
-  const candidates = [meshlearn(kernels), tensorflow("wasm"), convnet(), jaxjs()];
-  const all: Record<string, Record<string, Figure>> = {};
-  for (const mlp of MLPS) {
-    const figures = await time(candidates, taskOf(mlp), rounds);
-    all[nameOf(mlp)] = Object.fromEntries(candidates.map(({ name }, index) => [name, figures[index]]));
-    document.body.append(`${nameOf(mlp)}: ${figures.map(({ ms }) => ms.toFixed(2)).join(", ")} ms; `);
-  }
-  window.figures = all;
-}
+let candidates: readonly Candidate[] | null = null;
+let contest: Contest | null = null;
 
-main().catch((problem: Error) => {
-  window.figures = { error: `${problem.message}\n${problem.stack}` };
-});
+window.bench = {
+  async prepare(model) {
+    candidates ??= [
+      meshlearn(await (await fetch(kernelsUrl)).arrayBuffer()),
+      jaxjs(),
+      tensorflow("wasm"),
+      convnet(),
+      tensorflow("cpu"),
+    ];
+    const mlp = MLPS.find((each) => nameOf(each) === model);
+    if (mlp === undefined) {
+      throw new Error(`there is no model ${model}`);
+    }
+    contest = await Contest.prepare(candidates, taskOf(mlp));
+    return contest.losses;
+  },
+  async turn(library) {
+    if (contest === null) {
+      throw new Error("no model is prepared");
+    }
+    return contest.turn(library);
+  },
+};

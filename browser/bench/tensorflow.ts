@@ -34,10 +34,12 @@ export function tensorflow(backend: "wasm" | "cpu"): Candidate {
       };
       let loss: tf.Scalar | null = null;
       return {
-        step() {
-          loss?.dispose();
+        begin() {
           // the backend is one for the whole page, and candidates take turns
           tf.setBackend(backend);
+        },
+        step() {
+          loss?.dispose();
           loss = optimiser.minimize(lossOf, true);
         },
         loss: async () => (loss === null ? Number.NaN : (await loss.data())[0]),

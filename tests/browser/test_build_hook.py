@@ -141,8 +141,9 @@ def test_sources_that_do_not_compile_are_named(tmp_path: Path, monkeypatch: pyte
         hook.build_kernels(tmp_path)
 
 
-def test_the_lock_file_serves_every_platform_and_names_no_registry() -> None:
-    packages = json.loads((ROOT / "browser" / "package-lock.json").read_text())["packages"]
+@pytest.mark.parametrize("folder", ["browser", "browser/bench"])
+def test_the_lock_file_serves_every_platform_and_names_no_registry(folder: str) -> None:
+    packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
     for place, package in packages.items():
         assert "resolved" not in package, place
         for optional in package.get("optionalDependencies", {}):

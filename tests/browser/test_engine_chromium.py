@@ -50,7 +50,18 @@ def bundled(entry: Path, output: Path, form: str = "iife") -> str:
     """A TypeScript file with what it imports as one script (iife: classic, es: module), by the bundler inside Vite."""
     node = build_hook().Node.find()
     cli = ROOT / "browser" / "node_modules" / "rolldown" / "bin" / "cli.mjs"
-    command = [str(node.node), str(cli), str(entry), "--file", str(output), "--format", form, "--log-level", "warn"]
+    command = [
+        str(node.node),
+        str(cli),
+        str(entry),
+        "--file",
+        str(output),
+        "--format",
+        form,
+        "--no-codeSplitting",
+        "--log-level",
+        "warn",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=node.environment, cwd=ROOT / "browser")
     assert done.returncode == 0, done.stdout + done.stderr
     return output.read_text(encoding="utf-8")
