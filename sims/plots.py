@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Okabe & Ito's colours.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 LINES = ("-", "--", "-.", ":")
+# As wide as a figure at the size of a legend's letters.
+LETTERS_MAX = 66
 STYLE: Any = {
     "font.family": "serif",
     "font.serif": ["STIX Two Text", "STIXGeneral", "DejaVu Serif"],
@@ -43,8 +45,9 @@ STYLE: Any = {
 }
 Series = Sequence[Mapping[str, float]]
 OUTCOMES = {
-    "exchanges_accepted": "accepted",
-    "exchanges_retried": "wider range",
+    "exchanges_begun": "begun",
+    "exchanges_accepted": "slices averaged",
+    "exchanges_retried": "tried wider",
     "exchanges_resent": "sent again",
     "exchanges_declined": "declined",
     "exchanges_refused": "refused",
@@ -96,21 +99,42 @@ def _new(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _letters(labels: Sequence[str], rows: int) -> int:
+    """Return how many letters wide a legend of so many rows is, marks included; it is filled column by column."""
+    return sum(8 + max(map(len, labels[start : start + rows])) for start in range(0, len(labels), rows))
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend above the axes, where it never lies on a curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    rows = next(rows for rows in range(1, len(labels) + 1) if rows == len(labels) or _letters(labels, rows) <= LETTERS_MAX)
+    columns = -(-len(labels) // rows)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.15 * rows)
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns, borderaxespad=0.1)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Make the y axis logarithmic, with its numbers written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    fine = low > 0 and math.log10(high / low) < 2.5
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if fine else (1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _accuracy(series: Series, x_name: str, x_label: str, scale: float) -> Figure:
-    figure, axes = _new(x_label, "test accuracy")
+    figure, axes = _new(x_label, "test accuracy / %")
     x = column(series, x_name, scale)
-    axes.fill_between(
-        x,
-        column(series, "accuracy_worst"),
-        column(series, "accuracy_best"),
-        color=COLOURS[0],
-        alpha=0.15,
-        lw=0,
-        label="peers, worst to best",
-    )
-    axes.plot(x, column(series, "accuracy_worst"), color=COLOURS[1], ls="--", label="worst peer")
-    axes.plot(x, column(series, "accuracy"), color=COLOURS[0], label="mean model")
-    axes.legend(loc="lower right")
+    worst, best = column(series, "accuracy_worst", 100.0), column(series, "accuracy_best", 100.0)
+    axes.plot(x, column(series, "accuracy", 100.0), color=COLOURS[0], label="mean model", zorder=3)
+    axes.plot(x, worst, color=COLOURS[1], ls="--", label="worst peer")
+    axes.fill_between(x, worst, best, color=COLOURS[0], alpha=0.15, lw=0, label="worst to best peer")
+    axes.set_xlim(left=0)
+    _legend(figure, axes)
     return figure
 
 
@@ -118,18 +142,22 @@ def _lines(series: Series, names: Mapping[str, str], label: str = "", logarithmi
     figure, axes = _new("time / s", label or next(iter(names.values())))
     x = column(series, "time_s")
     for index, (name, shown) in enumerate(names.items()):
-        axes.plot(x, column(series, name), color=COLOURS[index % len(COLOURS)], ls=LINES[index % len(LINES)], label=shown)
+        y = column(series, name)
+        if logarithmic:
+            y = [value if value > 0 else math.nan for value in y]
+        axes.plot(x, y, color=COLOURS[index % len(COLOURS)], ls=LINES[index % len(LINES)], label=shown)
+    axes.set_xlim(left=0)
     if logarithmic and any(value > 0 for name in names for value in column(series, name)):
-        axes.set_yscale("log")
+        _logarithmic(axes)
     else:
         axes.set_ylim(bottom=0)
-    if len(names) > 1:
-        axes.legend()
+    if label:
+        _legend(figure, axes)
     return figure
 
 
 def _traffic(series: Series) -> Figure:
-    figure, axes = _new("time / s", "traffic a peer / kbit s$^{-1}$")
+    figure, axes = _new("time / s", "sent by a peer / (kbit/s)")
     times, sent, online = column(series, "time_s"), column(series, "bytes"), column(series, "peers_online")
     rates = []
     before = (0.0, 0.0)
@@ -138,32 +166,46 @@ def _traffic(series: Series) -> Figure:
         rates.append((count - before[1]) * 8e-3 / span / max(peers, 1.0) if span > 0 else math.nan)
         before = (time, count)
     axes.plot(times, rates, color=COLOURS[0])
+    axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     return figure
+
+
+# What a comparison's y axis shows: its label, what it is multiplied by, and whether it is logarithmic.
+_COMPARED = {
+    "accuracy": ("accuracy of the mean model / %", 100.0, False),
+    "accuracy_worst": ("accuracy of the worst peer / %", 100.0, False),
+    "disagreement": ("relative disagreement", 1.0, True),
+}
 
 
 def comparison(
     curves: Mapping[str, Sequence[Series]], x_name: str, x_label: str, scale: float = 1.0, y_name: str = "accuracy"
 ) -> Figure:
     """Return one line for each name: the mean over its runs (by row), with the 95 % confidence interval as a band."""
+    y_label, factor, logarithmic = _COMPARED.get(y_name, (y_name.replace("_", " "), 1.0, False))
     with _style():
-        figure, axes = _new(x_label, "test accuracy of the mean model" if y_name == "accuracy" else y_name.replace("_", " "))
+        figure, axes = _new(x_label, y_label)
+        largest = 0.0
         for index, (name, runs) in enumerate(curves.items()):
-            colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
+            # Lines that lie on each other are told apart by their dashes.
+            colour, line = COLOURS[index % len(COLOURS)], LINES[(index + index // len(COLOURS)) % len(LINES)]
             rows = list(zip(*runs, strict=False))
             x = [mean([row[x_name] for row in group]) * scale for group in rows]
-            middle = [mean([row[y_name] for row in group]) for group in rows]
-            axes.plot(x, middle, color=colour, ls=line, label=name)
+            middle = [mean([row[y_name] for row in group]) * factor for group in rows]
+            axes.plot(x, middle, color=colour, ls=line, label=name, zorder=3)
+            largest = max([largest, *(value for value in middle if not math.isnan(value))])
             if len(runs) > 1:
-                half = [interval([row[y_name] for row in group]) for group in rows]
-                low = [value - width for value, width in zip(middle, half, strict=True)]
+                half = [interval([row[y_name] for row in group]) * factor for group in rows]
+                low = [max(value - width, 0.0) for value, width in zip(middle, half, strict=True)]
                 high = [value + width for value, width in zip(middle, half, strict=True)]
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-        if len(curves) > 6:
-            figure.set_size_inches(5.6, 2.8)
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        else:
-            axes.legend(loc="lower right")
+        axes.set_xlim(left=0)
+        if logarithmic and largest > 0:
+            _logarithmic(axes)
+        elif factor == 100.0:
+            axes.set_ylim(top=min(axes.get_ylim()[1], 100.0))
+        _legend(figure, axes)
         return figure
 
 

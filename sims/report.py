@@ -32,7 +32,7 @@ _CAPTIONS = {
     "disagreement": "How far the peers are apart: root of the mean squared distance to the mean model, over its displacement.",
     "peers": "Peers online, and those that have the model.",
     "traffic": "What a peer sends, headers included.",
-    "exchanges": "What became of the exchanges.",
+    "exchanges": "What became of the exchanges, since the start; both sides of an exchange average a slice.",
 }
 
 
@@ -57,6 +57,21 @@ def write_page(title: str, body: Sequence[str], path: Path) -> Path:
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     path.write_text(f"{head}<h1>{html.escape(title)}</h1>\n" + "\n".join(body) + "</html>\n", encoding="utf-8")
     return path
+
+
+def notebook_view(result: Result) -> str:
+    """Return a result as a notebook shows it: what it is, its accuracy and disagreement over time, and its summary."""
+    names = ("accuracy-over-time", "accuracy-over-bytes", "disagreement")
+    figures = {
+        f"{result.trace_hash[:8]}-{name}": (figure, _CAPTIONS.get(name, ""))
+        for name, figure in plots.figures(result).items()
+        if name in names
+    }
+    rows = [(name.replace("_", " "), shown(value)) for name, value in result.summary().items()]
+    # No style sheet: it would reach the rest of the notebook.
+    drawn = figures_grid(figures).replace("<figure>", '<figure style="display: inline-block; width: 20rem; margin: 0 1rem 0 0">')
+    listed = f"<details><summary>all figures of the run</summary>{table(('', ''), rows)}</details>"
+    return f"<div><p><b>{html.escape(repr(result)[1:-1])}</b></p>{drawn}{listed}</div>"
 
 
 def _figures(figures: Mapping[str, Figure]) -> str:
@@ -94,4 +109,29 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e15):
         return f"{int(value):,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+    return str(value)
+
+
+def plus_minus(value: float, width: float) -> str:
+    """Return a mean with half the width of its interval, to the digits that the interval leaves sure."""
+    if math.isnan(width) or math.isnan(value):
+        return shown(value)
+    if width == 0:
+        return f"{shown(value)} ± 0"
+    size = math.floor(math.log10(width))
+    decimals = max(0, -size + (width / 10.0**size < 2.0))
+    return f"{value:,.{decimals}f} ± {width:,.{decimals}f}"
+
+
+def with_intervals(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with each NAME_interval put behind its NAME."""
+    return [
+        {
+            name: plus_minus(value, row[f"{name}_interval"]) if f"{name}_interval" in row else value
+            for name, value in row.items()
+            if not name.endswith("_interval")
+        }
+        for row in rows
+    ]

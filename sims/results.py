@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 GOAL_SHARE = 0.9
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """A run of a scenario, whole or as far as it came."""
 
@@ -27,6 +27,22 @@ class Result:
     complete: bool
     series: list[dict[str, float]] = field(default_factory=list)
     peers: list[dict[str, Any]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        scenario, final = self.scenario, self.final
+        measured = {"accuracy": "accuracy", "worst peer": "accuracy_worst", "disagreement": "disagreement"}
+        known = [f"{label} {final[name]:.3g}" for label, name in measured.items() if not math.isnan(final.get(name, math.nan))]
+        part = "" if self.complete else ", stopped early"
+        return (
+            f"<Result of {scenario.name}: {scenario.run.method}, {scenario.peers:,} peers, seed {scenario.seed}, "
+            f"{final.get('time_s', 0.0):g} s{part}; {', '.join(known) or 'nothing measured'}; trace {self.trace_hash[:12]}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: figures and summary."""
+        from sims.report import notebook_view
+
+        return notebook_view(self)
 
     @property
     def final(self) -> dict[str, float]:
@@ -62,7 +78,7 @@ class Result:
         }
 
     def write(self, folder: Path) -> list[Path]:
-        """Write summary.json, scenario.toml, series and peers (CSV, and Parquet where pyarrow is installed); return the files."""
+        """Write summary.json, scenario.toml, and series and peers as CSV and as Parquet; return the files."""
         folder.mkdir(parents=True, exist_ok=True)
         files = [folder / "summary.json", folder / "scenario.toml"]
         files[0].write_text(json.dumps(_finite(self.summary()), indent=1) + "\n", encoding="utf-8")
@@ -76,29 +92,30 @@ def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_table(stem: Path, rows: Sequence[Row]) -> list[Path]:
-    """Write rows as STEM.csv and, where pyarrow is installed, STEM.parquet; return the files."""
+    """Write rows as STEM.csv and STEM.parquet (NaN is a missing value in both); return the files."""
+    import pyarrow
+    from pyarrow import parquet
+
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = stem.with_suffix(".csv")
-    with table.open("w", newline="", encoding="utf-8") as file:
+    files = [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
+    with files[0].open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         for row in rows:
             writer.writerow({key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()})
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        return [table]
-    columns = {name: [_cell(row.get(name)) for row in rows] for name in names}
-    parquet = stem.with_suffix(".parquet")
-    pyarrow.parquet.write_table(pyarrow.table(columns), parquet, compression="zstd")
-    return [table, parquet]
+    columns = {name: _column([row.get(name) for row in rows]) for name in names}
+    parquet.write_table(pyarrow.table(columns), files[1], compression="zstd")
+    return files
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _column(values: list[Any]) -> list[Any]:
+    """Return values of one kind: whole numbers stay so unless there are others among them, NaN becomes None."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1 and kinds <= {int, float, bool}:
+        values = [None if value is None else float(value) for value in values]
+    elif len(kinds) > 1:
+        values = [None if value is None else str(value) for value in values]
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in values]
 
 
 def read_series(path: Path) -> list[dict[str, float]]:

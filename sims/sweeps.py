@@ -256,11 +256,13 @@ def _write(plan: Plan, groups: dict[str, list[dict[str, Any]]], rows: list[dict[
     figures = {
         "accuracy-over-time": (plots.comparison(curves, "time_s", "time / s"), bands),
         "accuracy-over-bytes": (plots.comparison(curves, "bytes", "traffic of all peers / MB", 1e-6), bands),
+        "worst-peer-over-time": (plots.comparison(curves, "time_s", "time / s", y_name="accuracy_worst"), bands),
         "disagreement-over-time": (plots.comparison(curves, "time_s", "time / s", y_name="disagreement"), bands),
     }
     plots.write_figures({name: figure for name, (figure, _) in figures.items()}, folder / "plots")
-    head = list(rows[0]) if rows else []
-    table = report.table([name.replace("_", " ") for name in head], [[report.shown(row[name]) for name in head] for row in rows])
+    lines = report.with_intervals(rows)
+    head = list(lines[0]) if lines else []
+    table = report.table([name.replace("_", " ") for name in head], [[report.shown(row[name]) for name in head] for row in lines])
     body = [
         f"<p>{plan.base.name}: {plan.base.peers} peers, {plan.base.duration_s:g} s, seeds {', '.join(map(str, plan.seeds))}; "
         f"{len(cells)} of {len(plan.cells())} cells are finished.</p>",

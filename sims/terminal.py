@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sims.report import shown
+from sims.report import plus_minus, shown
 
 if TYPE_CHECKING:
     from sims.results import Result
@@ -166,17 +166,6 @@ def with_unit(name: str, value: Any) -> str:
                 return f"{value / size:.3g} {unit}" if value < 1000 * size else f"{value / size:,.0f} {unit}"
         return f"{value:.0f} B"
     return f"{shown(value)} s" if name.endswith("_s") else shown(value)
-
-
-def plus_minus(value: float, width: float) -> str:
-    """Return a mean with half the width of its interval, to the digits that the interval leaves sure."""
-    if math.isnan(width) or math.isnan(value):
-        return shown(value)
-    if width == 0:
-        return f"{shown(value)} ± 0"
-    size = math.floor(math.log10(width))
-    decimals = max(0, -size + (width / 10.0**size < 2.0))
-    return f"{value:,.{decimals}f} ± {width:,.{decimals}f}"
 
 
 # A sweep's columns: the measure, the head, what it is multiplied by, and its unit; the other measures are in the table's file.

@@ -68,7 +68,7 @@ def test_a_sweep_ends_in_a_table_with_intervals_and_a_report(tmp_path: Path):
     assert [row["settings"] for row in rows] == list(sweeps.by_settings(cells))
     assert rows[0]["accuracy_interval"] >= 0
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons", ""
     )
