@@ -450,7 +450,7 @@ def test_training_rests_when_told_and_while_the_model_is_pulled_anew():
             training = node.training
             assert isinstance(training, SteadyTraining)
             assert training.pauses == 1
-            node.peer._ready = False  # as a peer that has slept for long does, until it has the model again
+            node.peer._pulling.ready = False  # as a peer that has slept for long does, until it has the model again
             steps = node.peer.steps
             await asyncio.sleep(1)
             assert training.pauses == 2
