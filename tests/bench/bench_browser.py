@@ -1,70 +1,53 @@
-"""The browser's peer in the real Chromium: codecs, a link to Python, how soon a tab takes part, and its engine.
-
-The engine is compared by browser/bench/compare.py, whose table and limits stand by themselves; the long form runs it.
-"""
+"""The browser's peer in the real Chromium: codecs, a link to Python, and how soon a tab takes part."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import json
+import importlib.util
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from playwright.async_api import Browser
+from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from playwright.async_api import Browser, Page
 
+from meshlearn.runtime.aiortc_channel import AiortcTransport
+from meshlearn.runtime.channel import BUFFERED_BYTES_HIGH, FRAME_BYTES_MAX, Channel
 from tests.bench.figures import Figure, ratio
+from tests.bench.goodput_slices import Slices
 from tests.browser.kernels import ROOT
 from tests.browser.live import Tab, chromium, mesh, until
 from tests.browser.test_engine_chromium import bundled
 
-_FRAME_BYTES: Final = 65_536
+_FRAME_BYTES: Final = FRAME_BYTES_MAX
+_FRAME: Final = bytes(range(256)) * (_FRAME_BYTES // 256)
+_TIMEOUT_S: Final = 300.0
 _ZSTD: Final = ROOT / "browser" / "node_modules" / "@bokuweb" / "zstd-wasm" / "dist" / "web" / "zstd.wasm"
-# One hidden layer of 1,024 units and another: 1.9 M parameters, so that a link has something to carry.
-_LARGE: Final = {
-    "format": 1,
-    "input": [28, 28, 1],
-    "layers": [
-        {"layer": "Flatten"},
-        {"layer": "Dense", "units": 1024, "activation": "relu"},
-        {"layer": "Dense", "units": 1024, "activation": "relu"},
-        {"layer": "Dense", "units": 10},
-    ],
-}
-# The page's half of a bare channel: frames as long as there is room below 1 MiB.
-_BARE: Final = """async ({ bytes, frame }) => {
-  const connection = new RTCPeerConnection();
-  const channel = connection.createDataChannel('bare');
-  channel.bufferedAmountLowThreshold = 262144;
-  await connection.setLocalDescription();
-  await new Promise(done => {
-    if (connection.iceGatheringState === 'complete') done();
-    connection.onicegatheringstatechange = () => connection.iceGatheringState === 'complete' && done();
-  });
-  globalThis.accept = sdp => connection.setRemoteDescription({ type: 'answer', sdp });
-  channel.onopen = async () => {
-    const data = new Uint8Array(frame);
-    for (let sent = 0; sent < bytes; sent += frame) {
-      while (channel.bufferedAmount > 1048576) await new Promise(low => { channel.onbufferedamountlow = low; });
-      channel.send(data);
-    }
-  };
-  return connection.localDescription.sdp;
-}"""
+# What goes over a link in one measurement: a second or two of it.
+_BYTES: Final = 8_000_000
+_BYTES_SHORT: Final = 2_000_000
+_SHARE_MIN: Final = 0.8
 
 
 def run(short: bool) -> list[Figure]:
-    """Measure; the long form takes some minutes, most of them for the engine's table."""
-    figures = asyncio.run(_run(short))
-    if not short:
-        figures += engine_figures()
-    return figures
+    """Measure; the long form takes a minute or two."""
+    with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+        return runner.run(_run(short))
+
+
+def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, as a live peer has it, where it is installed."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 async def _run(short: bool) -> list[Figure]:
@@ -72,7 +55,7 @@ async def _run(short: bool) -> list[Figure]:
         async with chromium() as browser:
             figures = await codec_figures(browser, Path(directory), rounds=5 if short else 30)
             figures += await start_figures(browser, Path(directory) / "start", repeats=1 if short else 5)
-            figures += await link_figures(browser, Path(directory) / "link", seconds=3 if short else 10)
+            figures += await link_figures(browser, Path(directory), short=short)
     return figures
 
 
@@ -116,64 +99,169 @@ async def start_figures(browser: Browser, directory: Path, repeats: int) -> list
     ]
 
 
-async def link_figures(browser: Browser, directory: Path, seconds: float) -> list[Figure]:
-    """What exchanges carry over one link between a tab and Python, beside bare frames."""
-    directory.mkdir()
-    bare = await bare_goodput(browser, megabytes=16)
-    model = directory / "model.json"
-    model.write_text(json.dumps(_LARGE))
-    async with mesh(directory, model=model, exchange_interval_s=0.005) as run:
-        await run.join("--shard", "0/4", "--steps-per-second", "1")
-        tab = await run.tab(browser)
-        await tab.page.fill("#share", "5", force=True)
-        await tab.start()
-        await until(lambda: _milestone(tab, "first exchange"), "the tab has exchanged a slice", 60)
-        await asyncio.sleep(2)
-        before, start = await _traffic(tab), time.monotonic()
-        await asyncio.sleep(seconds)
-        # the page shows its counters once a second
-        goodput = (await _traffic(tab) - before) / (time.monotonic() - start) / 1e6
-    return [
-        Figure("bare frames, tab to Python", bare, "MB/s", None, "higher", "16 MB/s on 2 shared cores"),
-        Figure("exchanges between a tab and Python, both ways", goodput, "MB/s", None, "higher", "both train meanwhile"),
-        ratio("exchanges / bare frames", goodput, bare, 0.8, "higher", "the same run"),
-    ]
+async def link_figures(browser: Browser, directory: Path, *, short: bool) -> list[Figure]:
+    """MB/s of one link between a tab and this process, each way: the whole stack beside a bare data channel, in turns."""
+    size = _BYTES_SHORT if short else _BYTES
+    ends = TabEnds(browser, directory)
+    ways: dict[str, Callable[[], Awaitable[float]]] = {
+        "bare channel, tab to Python": partial(ends.bare, size, to_tab=False),
+        "slices, tab to Python": partial(ends.slices, size, to_tab=False),
+        "bare channel, Python to tab": partial(ends.bare, size, to_tab=True),
+        "slices, Python to tab": partial(ends.slices, size, to_tab=True),
+    }
+    measured: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(1 if short else 5):
+        for name, measure in ways.items():
+            measured[name].append(await measure())
+    goodputs = {name: statistics.median(values) for name, values in measured.items()}
+    figures = [Figure(name, goodput, "MB/s", None, "higher", "one way") for name, goodput in goodputs.items()]
+    for way in ("tab to Python", "Python to tab"):
+        slices, bare = goodputs[f"slices, {way}"], goodputs[f"bare channel, {way}"]
+        figures.append(ratio(f"slices / bare channel, {way}", slices, bare, _SHARE_MIN, "higher", "the same ends and run"))
+    return figures
 
 
-async def bare_goodput(browser: Browser, megabytes: int) -> float:
-    """MB/s of bare frames from a page to aiortc."""
-    page = await browser.new_page()
-    size = megabytes * 1_000_000 // _FRAME_BYTES * _FRAME_BYTES
-    connection = RTCPeerConnection(RTCConfiguration([]))
-    complete: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+class TabEnds:
+    """Makes links between a page of its own and this process, and measures what they carry."""
 
-    @connection.on("datachannel")
-    def opened(channel: Any) -> None:
-        state = {"received": 0, "start": 0.0}
+    def __init__(self, browser: Browser, directory: Path) -> None:
+        self._browser = browser
+        bench = ROOT / "tests" / "bench"
+        self._page_script = bundled(bench / "goodput_in_tab.ts", directory / "goodput.js", "es")
+        self._worker_script = bundled(bench / "goodput_worker.ts", directory / "goodput_worker.js", "es")
+        self._zstd = base64.b64encode(_ZSTD.read_bytes()).decode()
 
-        @channel.on("message")
-        def received(data: bytes) -> None:
-            state["start"] = state["start"] or time.monotonic()
-            state["received"] += len(data)
-            if state["received"] >= size and not complete.done():
-                complete.set_result(time.monotonic() - state["start"])
-
-    offer = await page.evaluate(_BARE, {"bytes": size, "frame": _FRAME_BYTES})
-    await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
-    await connection.setLocalDescription(await connection.createAnswer())
-    await page.evaluate("sdp => accept(sdp)", connection.localDescription.sdp)
-    try:
-        return size / await asyncio.wait_for(complete, 120) / 1e6
-    finally:
-        await connection.close()
+    @asynccontextmanager
+    async def _page(self) -> AsyncIterator[Page]:
+        page = await self._browser.new_page()
+        html, script = {"body": "<title>link</title>", "content_type": "text/html"}, {"content_type": "text/javascript"}
+        await page.route("http://localhost/", lambda route: route.fulfill(**html))
+        await page.route("http://localhost/worker.js", lambda route: route.fulfill(body=self._worker_script, **script))
+        await page.goto("http://localhost/")
+        await page.add_script_tag(content=self._page_script, type="module")
+        await page.wait_for_function("globalThis.openSlices !== undefined")
+        yield page
         await page.close()
 
+    async def bare(self, size: int, *, to_tab: bool) -> float:
+        """Full frames over a data channel with nothing around it."""
+        size = size // _FRAME_BYTES * _FRAME_BYTES
+        connection = RTCPeerConnection(RTCConfiguration([]))
+        opened: asyncio.Future[RTCDataChannel] = asyncio.get_running_loop().create_future()
+        meter = _Meter(size)
 
-def engine_figures() -> list[Figure]:
-    """Run the comparison with other libraries; its table is printed, and its exit code says whether the limits hold."""
-    command = [sys.executable, str(ROOT / "browser" / "bench" / "compare.py"), "--chromium"]
-    kept = subprocess.run(command, cwd=ROOT).returncode == 0
-    return [Figure("nine MLPs beside other libraries: limits kept", float(kept), "", 1.0, "higher", "the table above")]
+        def announced(channel: RTCDataChannel) -> None:
+            channel.on("message", lambda data: meter.count(len(data)))
+            opened.set_result(channel)
+
+        connection.on("datachannel", announced)
+        async with self._page() as page:
+            await page.evaluate("bytes => openBare(bytes)", 0 if to_tab else size + _FRAME_BYTES)
+            await connection.setRemoteDescription(RTCSessionDescription(await page.evaluate("end.sdp"), "offer"))
+            await connection.setLocalDescription(await connection.createAnswer())
+            await page.evaluate("sdp => end.accept(sdp)", connection.localDescription.sdp)
+            try:
+                if not to_tab:
+                    return await meter.rate()
+                async with _counting(page, size) as counted:
+                    await _send(await opened, size + _FRAME_BYTES)
+                    return await counted
+            finally:
+                await connection.close()
+
+    async def slices(self, size: int, *, to_tab: bool) -> float:
+        """Slices of a model of 1 M parameters, pulled by one side from the other, over the transports of both."""
+        transport = AiortcTransport()
+        opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+        transport.on_opened(opened.set_result)
+        transport.on_failed(lambda _remote, reason: opened.set_exception(RuntimeError(reason)))
+        async with self._page() as page:
+            await page.evaluate("given => openSlices(...given)", ["/worker.js", self._zstd, to_tab])
+            session, sdp = await page.evaluate("[end.session, end.sdp]")
+            answer = await transport.accept_offer("tab", session, sdp)
+            await page.evaluate("sdp => end.accept(sdp)", answer)
+            try:
+                channel = await opened
+                if not to_tab:
+                    return await _pulled(channel, size)
+                async with _counting(page, size) as counted:
+                    await Slices().send(channel, size)
+                    return await counted
+            finally:
+                await transport.close()
+
+
+class _Meter:
+    """MB/s from the first bytes that come to the last."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._bytes = 0
+        self._start: float | None = None
+        self._rate: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+    def count(self, size: int) -> None:
+        if self._start is None:
+            self._start = time.perf_counter()
+            return
+        self._bytes += size
+        if self._bytes >= self._size and not self._rate.done():
+            self._rate.set_result(self._bytes / (time.perf_counter() - self._start) / 1e6)
+
+    async def rate(self) -> float:
+        return await asyncio.wait_for(self._rate, _TIMEOUT_S)
+
+
+@asynccontextmanager
+async def _counting(page: Page, size: int) -> AsyncIterator[Awaitable[float]]:
+    """What the page will have measured when `size` bytes have come; it listens from now on."""
+    rate: asyncio.Task[float] = asyncio.create_task(page.evaluate("size => end.received(size)", size))
+    await page.evaluate("0")  # behind the other, which has been heard then
+    try:
+        yield asyncio.wait_for(rate, _TIMEOUT_S)
+    finally:
+        rate.cancel()
+
+
+async def _send(channel: RTCDataChannel, size: int) -> None:
+    low = asyncio.Event()
+    channel.bufferedAmountLowThreshold = BUFFERED_BYTES_HIGH
+    channel.on("bufferedamountlow", low.set)
+    for _ in range(size // _FRAME_BYTES):
+        while channel.bufferedAmount > BUFFERED_BYTES_HIGH:
+            low.clear()
+            if channel.bufferedAmount > BUFFERED_BYTES_HIGH:
+                await low.wait()
+        channel.send(_FRAME)
+
+
+async def _pulled(channel: Channel, size: int) -> float:
+    """MB/s of what a tracker's peer in this process pulls over the channel."""
+    meter = _Meter(size)
+    watched = _Counted(channel, meter)
+    pulling = asyncio.create_task(Slices().receive(watched, 1 << 62))
+    try:
+        return await meter.rate()
+    finally:
+        pulling.cancel()
+
+
+class _Counted:
+    """A channel whose frames are counted on their way."""
+
+    def __init__(self, channel: Channel, meter: _Meter) -> None:
+        self._channel = channel
+        self._meter = meter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def on_frame(self, callback: Callable[[bytes], None]) -> None:
+        def counted(frame: bytes) -> None:
+            self._meter.count(len(frame))
+            callback(frame)
+
+        self._channel.on_frame(counted)
 
 
 async def _has(last: dict[str, Any], event: str) -> bool:
@@ -184,7 +272,3 @@ async def _milestone(tab: Tab, name: str) -> float:
     """Milliseconds after the page was opened; 0 where it has not been reached."""
     found: float = await tab.page.evaluate("name => performance.getEntriesByName(name)[0]?.startTime ?? 0", name)
     return found
-
-
-async def _traffic(tab: Tab) -> float:
-    return await tab.figure("bytes-in") + await tab.figure("bytes-out")
