@@ -150,7 +150,7 @@ def compare(
         cells = run_cells(console, plan, folder, interrupted, processes)
         rows = comparison.compared(plan, cells, folder) if cells else []
     for title, columns, best_first in comparison.tables(plan, rows) if rows else []:
-        shown = [{name: comparison.shown_cell(row, name) for name in columns} for row in best_first]
+        shown = [{label: comparison.shown_cell(row, name) for name, label in columns.items()} for row in best_first]
         console.print(terminal.plain_table(f"{base.name}, {base.peers} peers, {seeds} seeds. {title}", shown))
     for said in plan.left_out:
         console.print(f"Left out: {said}", soft_wrap=True)

@@ -23,8 +23,20 @@ if TYPE_CHECKING:
 
 Series = list[dict[str, float]]
 Row = dict[str, Any]
-TIME_COLUMNS = ("method", "accuracy", "worst_peer", "disagreement", "megabytes")
-BYTES_COLUMNS = ("method", "accuracy_at_equal_bytes", "megabytes_at_equal_bytes", "seconds_at_equal_bytes")
+# What the tables show, and under which heading; 80 characters are enough for it.
+TIME_COLUMNS = {
+    "method": "method",
+    "accuracy": "accuracy %",
+    "worst_peer": "worst peer",
+    "disagreement": "disagreement",
+    "megabytes": "MB",
+}
+BYTES_COLUMNS = {
+    "method": "method",
+    "accuracy_at_equal_bytes": "accuracy %",
+    "megabytes_at_equal_bytes": "MB by then",
+    "seconds_at_equal_bytes": "at s",
+}
 FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("the mesh's rules", ("mesh", "mesh:drift-corrected", "mesh:pairwise", "mesh:none")),
     ("bounds", ("one-machine", "isolated")),
@@ -114,14 +126,14 @@ def compared(plan: Plan, cells: Cells, folder: Path) -> list[Row]:
     body = [f"<p>{plan.base.name}: {plan.base.peers} peers, seeds {', '.join(map(str, plan.seeds))}</p>"]
     for title, columns, sorted_rows in tables(plan, rows):
         shown = [[shown_cell(row, name) for name in columns] for row in sorted_rows]
-        body += [f"<h2>{title}</h2>", report.table([name.replace("_", " ") for name in columns], shown)]
+        body += [f"<h2>{title}</h2>", report.table(list(columns.values()), shown)]
     body += ["<h2>Curves</h2>", report.figures_grid(figures)]
     report.write_page(plan.name, body, folder / "report.html")
     return rows
 
 
-def tables(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, tuple[str, ...], list[Row]]]:
-    """Return title, columns and rows of the two tables, each sorted by its own accuracy."""
+def tables(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, dict[str, str], list[Row]]]:
+    """Return title, columns with their headings, and rows of the two tables, each sorted by its own accuracy."""
     equal = sorted(rows, key=lambda row: _descending(row["accuracy_at_equal_bytes"]))
     budget = max((row["megabytes_budget"] for row in rows), default=math.nan)
     return [
@@ -131,10 +143,11 @@ def tables(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, tuple[str, ...], 
 
 
 def shown_cell(row: Row, name: str) -> str:
-    """Return a value of a row as a person reads it, with its interval where it has one."""
-    width = row.get(f"{name}_interval", math.nan)
-    value: str = report.shown(row[name])
-    return value if math.isnan(width) else f"{value} ± {width:.2g}"
+    """Return a value of a row as a person reads it: accuracies in per cent, with half of their interval where they have one."""
+    value, width = row[name], row.get(f"{name}_interval")
+    if width is None or math.isnan(value):
+        return report.shown(value)
+    return f"{100.0 * value:.1f}" if math.isnan(width) else f"{100.0 * value:.1f} ± {100.0 * width:.1f}"
 
 
 def _descending(value: float) -> float:

@@ -81,7 +81,7 @@ def test_a_comparison_stands_at_equal_time_and_at_equal_bytes(tmp_path: Path):
     for found, column in ((time_rows, "accuracy"), (bytes_rows, "accuracy_at_equal_bytes")):
         values = [row[column] for row in found if not math.isnan(row[column])]
         assert values == sorted(values, reverse=True)
-    assert "±" in shown_cell(mesh, "accuracy")
+    assert shown_cell(mesh, "accuracy") == f"{100 * mesh['accuracy']:.1f} ± {100 * mesh['accuracy_interval']:.1f}"
     with (tmp_path / "table.csv").open() as file:
         written = list(csv.DictReader(file))
     assert [row["method"] for row in written] == [row["method"] for row in rows]
