@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from vectors_cases import Case
 from vectors_models import pulled, pulls
-from vectors_recorder import UNJUDGED, Case, Recorder, ready, request, small, vector_of
+from vectors_recorder import UNJUDGED, Recorder, ready, request, small, vector_of
 
 from meshlearn.protocol import events
 from meshlearn.wire import messages

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 import numpy as np
-from vectors_recorder import RUN_TAG, Case, Remote, peer_id, ready, request, small
+from vectors_cases import RUN_TAG, Case
+from vectors_recorder import Remote, peer_id, ready, request, small
 
 from meshlearn.protocol import events
 from meshlearn.protocol.averaging import NoAveraging

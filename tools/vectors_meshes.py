@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
-from vectors_recorder import Case, Recorder, peer_id
+from vectors_cases import Case
+from vectors_recorder import Recorder, peer_id
 
 from meshlearn.protocol import actions, events
 from meshlearn.wire.codec import Codec

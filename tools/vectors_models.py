@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from vectors_recorder import Case, Recorder, Remote, peer_id, ready, request, small, vector_of
+from vectors_cases import Case
+from vectors_recorder import Recorder, Remote, peer_id, ready, request, small, vector_of
 
 from meshlearn.protocol import actions, events
 from meshlearn.wire import messages

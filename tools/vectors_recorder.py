@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import zstandard
+from vectors_cases import RUN_TAG, Case
 
 from meshlearn.protocol import actions, events
 from meshlearn.protocol.averaging import AveragingRule, Pairwise
@@ -20,8 +21,6 @@ from meshlearn.wire.codec import SliceCodec
 from meshlearn.wire.frames import Reassembler, split_message
 from meshlearn.wire.generator import Generator
 
-RUN_TAG = b"vectors!"
-Case = dict[str, Any]
 # Neither cut nor refused: where a story is about something else.
 UNJUDGED = {"clip_factor": 1e9, "norm_factor": 1e9}
 _FLAGS, _LENGTH = slice(6, 8), slice(16, 20)
@@ -111,7 +110,7 @@ class Recorder:
     def _vector_crc32(self) -> int:
         return zlib.crc32(self.peer.replica.vector.astype("<f4").tobytes())
 
-    def case(self) -> dict[str, Any]:
+    def case(self) -> Case:
         """Return the transcript, with what the peer holds at its end."""
         replica = self.peer.replica
         end = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vectors_recorder import UNJUDGED, Case, Recorder, Remote, peer_id, ready, small
+from vectors_cases import Case
+from vectors_recorder import UNJUDGED, Recorder, Remote, peer_id, ready, small
 
 from meshlearn.protocol import actions, events
 from meshlearn.wire.codec import Codec

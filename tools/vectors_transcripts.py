@@ -10,7 +10,7 @@ import vectors_links as links
 import vectors_meshes as meshes
 import vectors_models as models
 import vectors_refreshes as refreshes
-from vectors_recorder import Case
+from vectors_cases import Case
 
 
 def files() -> dict[str, dict[str, Any]]:
