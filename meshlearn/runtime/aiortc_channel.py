@@ -161,6 +161,11 @@ class _AiortcConnection(Connection):
                 await self._peer_connection.close()
         except TimeoutError:
             _logger.warning("closing the connection to %s took too long", self._session.remote)
+        except Exception:
+            # aiortc stops at the first layer that fails, and the sockets are under the last one.
+            if (sctp := self._peer_connection.sctp) is not None:
+                await sctp.transport.transport.stop()
+            raise
 
     async def _describe(self) -> str:
         set_up_gathering(self._peer_connection, include_loopback=self._include_loopback)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from abc import ABC, abstractmethod
@@ -16,6 +17,8 @@ from typing import Any, Final, TypeVar
 
 from meshlearn.errors import MalformedMessage, MeshError
 from meshlearn.runtime.channel import BaseChannel, Channel, SessionGone
+
+_logger = logging.getLogger(__name__)
 
 # The label says which protocol the frames follow; another one is another program.
 CHANNEL_LABEL: Final = "meshlearn/1"
@@ -319,4 +322,8 @@ async def _dispose(session: Session, *, flush: bool) -> None:
         step.cancel()
         await asyncio.gather(step, return_exceptions=True)
     if session.connection is not None:
-        await session.connection.close(flush=flush)
+        try:
+            await session.connection.close(flush=flush)
+        except Exception:
+            # Such as OpenSSL's "protocol is shutdown", where both sides close at once: the connection has ended either way.
+            _logger.debug("closing the connection to %s failed", session.remote, exc_info=True)

@@ -13,7 +13,8 @@ from typing import Any
 
 import aioice.ice
 import pytest
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCDtlsTransport, RTCPeerConnection, RTCSessionDescription
+from OpenSSL import SSL
 
 from meshlearn.errors import MeshError
 from meshlearn.runtime.aiortc_channel import SOCKET_BUFFER_BYTES, AiortcTransport, set_up_gathering, split_late_candidates
@@ -54,6 +55,29 @@ async def test_twenty_connections_leave_no_task_socket_or_thread_behind() -> Non
     # Not equal: what an earlier test opened may have been closed meanwhile.
     assert open_descriptors() <= before
     assert threading.active_count() <= threads_before
+
+
+async def test_a_connection_that_cannot_say_its_farewell_is_closed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL refuses to send, with "protocol is shutdown", where both sides close at once."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+
+    async def shut_down(_transport: RTCDtlsTransport, _data: bytes) -> None:
+        raise SSL.Error([("SSL routines", "", "protocol is shutdown")])
+
+    async with two_transports("aiortc") as (ours, theirs):
+        alice, _bob = await connect(ours, theirs)
+        assert isinstance(ours, AiortcTransport)
+        sockets = list(ice_sockets(ours))
+        with monkeypatch.context() as patch:
+            patch.setattr(RTCDtlsTransport, "_send_data", shut_down)
+            alice.close()
+            await ours.close()
+            gc.collect()
+        assert sockets
+        assert all(each.fileno() < 0 for each in sockets)
+    ours_only = [context for context in complaints if "_dispose" in repr(context.get("future"))]
+    assert ours_only == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
