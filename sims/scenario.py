@@ -279,7 +279,11 @@ class Partition:
 
 @dataclass(frozen=True)
 class Exit:
-    """Many peers go at once."""
+    """Many peers go at once, and come back at once: correlated leave.
+
+    Who comes back with the model that it had (`restart`) goes on with it and gives it to newcomers (`leave`). Where nobody has
+    kept it, all newcomers begin anew from the initial vector. A sleep ends the session; another one begins with the waking.
+    """
 
     at_s: float = schema.number(0.0, 0.0, 1e9, "seconds")
     share: float = schema.number(0.5, 0.0, 1.0)
@@ -302,7 +306,7 @@ class Outage:
 
 @dataclass(frozen=True)
 class Hostile:
-    """Peers that send something else than what they have."""
+    """Peers that send something else than what they have: the share of all peers, rounded, but at least one unless it is 0."""
 
     attack: str = schema.choice("nan", *ATTACKS)
     share: float = schema.number(0.1, 0.0, 1.0)
@@ -311,7 +315,11 @@ class Hostile:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is measured, and when."""
+    """What is measured, and when.
+
+    The worst, median and best accuracy of a row of the series are those of `peers` random peers, or of all where there are no
+    more; in the last row, and in the table of peers, of all. `peers_evaluated` says of how many.
+    """
 
     every_s: float = schema.number(10.0, 1e-6, 1e9, "seconds")
     peers: int = schema.whole(10, 1, 100_000, "peers whose own models are evaluated")
