@@ -14,7 +14,7 @@ const KIND_WORDS: Readonly<Record<Kind, string>> = {
 const SPARK_MS = 700;
 const SPARKS_MAX = 24;
 const WHOLE = `0 0 ${WIDTH} ${HEIGHT}`;
-const INNER = `${0.16 * WIDTH} ${0.16 * HEIGHT} ${0.68 * WIDTH} ${0.68 * HEIGHT}`;
+const INNER = `${0.1 * WIDTH} ${0.1 * HEIGHT} ${0.8 * WIDTH} ${0.8 * HEIGHT}`;
 const SELF: Place = { x: WIDTH / 2, y: HEIGHT / 2 };
 
 interface Node {
