@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from playwright.async_api import Browser
 
+from meshlearn.demo.processes import Child
 from meshlearn.demo.report import train_baseline
 from meshlearn.learning.engine_numpy import NumpyEngine
 from meshlearn.learning.spec import ModelSpec, initial_vector
@@ -16,10 +17,9 @@ from meshlearn.runtime.run import Run
 from tests.browser.isolated import ask_owner, isolated_site, team_files
 from tests.browser.kernels import ROOT
 from tests.browser.live import Mesh, Tab, chromium, mesh, status_of, until
-from tests.browser.test_mesh import evaluated
 
 POINT = 0.01
-STEPS = 900
+SAMPLES = 60_000
 SHARED_STEPS = 24
 # 203,530 parameters: with batches of 64, large enough for every core that the tests speak of.
 MODEL = {
@@ -66,6 +66,9 @@ async def test_twenty_steps_of_two_workers_give_the_numbers_of_numpy_and_the_sam
 
 async def test_two_workers_of_a_tab_and_a_python_peer_train_one_model(tmp_path: Path) -> None:
     async with mesh(tmp_path, model=model_file(tmp_path), batch_size=64) as run, chromium() as browser:
+        manifest = Run.from_bytes((tmp_path / "state" / "runs" / run.run / "manifest.json").read_bytes())
+        baseline = train_baseline(manifest, "digits", SAMPLES)
+        assert baseline is not None
         peer = await run.join("--shard", "0/2", "--steps-per-second", "40")
         tracker = await run.track()
         tab = await tab_of_four_cores(run, browser)
@@ -73,22 +76,13 @@ async def test_two_workers_of_a_tab_and_a_python_peer_train_one_model(tmp_path: 
         await tab.start()
         await until(lambda: _has_shared(tab, SHARED_STEPS), "two Workers have shared batches")
         assert (await tab.text("cores-words")).startswith("up to 2, ")
-        await until(lambda: _has_stepped(tab, STEPS), f"the tab has taken {STEPS} steps", 120)
-        await until(lambda: _agree(tracker), "the tracker finds both within a point", 120)
-        print(f"steps shared by two Workers: {await shared_steps(tab)} of {await tab.steps()}")
-        found = {"tab": evaluated(await tab.model(tmp_path), run)}
-        by_tracker = tracker.last["evaluation"]["peer_accuracy"]
-        found["Python"] = by_tracker[status_of(peer)["peer"]]
-        samples = status_of(peer)["samples"] + await tab.figure("samples")
-        manifest = Run.from_bytes((tmp_path / "state" / "runs" / run.run / "manifest.json").read_bytes())
-        await tab.page.click('[data-action="stop"]')
-        for each in (peer, tracker):
-            await each.stop()
-        baseline = train_baseline(manifest, "digits", int(min(samples, 60_000)))
-        assert baseline is not None
-        print(f"test accuracy {found}; one process on all the data {baseline.accuracy:.3f}")
-        assert abs(found["tab"] - found["Python"]) <= POINT
-        assert min(found.values()) >= baseline.accuracy - POINT
+        await until(lambda: _have_reached(tracker, baseline.accuracy - POINT), "both reach the accuracy of one process", 180)
+        print(
+            f"steps shared by two Workers: {await shared_steps(tab)} of {await tab.steps()}; by the tracker {accuracies(tracker)}"
+        )
+        print(f"one process, {SAMPLES:,} samples of all the data: {baseline.accuracy:.3f}")
+        assert status_of(peer)["exchanges_accepted"] > 0
+        assert await tab.figure("exchanges") > 0
         assert not tab.said, tab.said
 
 
@@ -195,6 +189,11 @@ async def _has_example(tab: Tab) -> bool:
     return await tab.page.is_enabled('[data-action="example"]')
 
 
-async def _agree(tracker: object) -> bool:
-    measured = list(getattr(tracker, "last", {}).get("evaluation", {}).get("peer_accuracy", {}).values())
-    return len(measured) == 2 and max(measured) - min(measured) <= POINT
+def accuracies(tracker: Child) -> list[float]:
+    """Test accuracy of each peer's model, as the tracker has measured it last."""
+    return list(tracker.last.get("evaluation", {}).get("peer_accuracy", {}).values())
+
+
+async def _have_reached(tracker: Child, accuracy: float) -> bool:
+    measured = accuracies(tracker)
+    return len(measured) == 2 and max(measured) - min(measured) <= POINT and min(measured) >= accuracy
