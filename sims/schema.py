@@ -190,12 +190,13 @@ class Changes(Place):
             for given, where in self._given.items():
                 if all(mine in (theirs, "*") for mine, theirs in zip(given, dotted, strict=False)) and dotted:
                     return self._told(where, ".".join(dotted), said)
-        key = ".".join(map(str, paths[0])) if paths else ""
+        key = ".".join(map(str, paths[0])) if paths and paths[0] else None
         return self._told(", ".join(self._given.values()) or self.source, key, said)
 
     @staticmethod
-    def _told(where: str, key: str, said: str) -> SettingsError:
-        name = f'"{key}": ' if key and where.rsplit(maxsplit=1)[-1].removeprefix("--") != key else ""
+    def _told(where: str, key: str | None, said: str) -> SettingsError:
+        told = key is None or where in (f"--{key}", f"--set {key}", f"changed {key}")
+        name = "" if told else f'"{key}": '
         return SettingsError(f"{where}: {name}{said.rstrip('.')}.")
 
 

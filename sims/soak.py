@@ -19,9 +19,15 @@ from sims.scenario import Scenario
 from sims.seeds import Seeds, Stream
 from sims.simulation import simulate
 
+# The share of the worlds that have every fault.
+ALL_AT_ONCE = 0.2
+
 
 def random_scenario(seed: int) -> Scenario:
-    """Return the small, unfriendly world of that seed: everything that a scenario can have, in random doses."""
+    """Return the small, unfriendly world of that seed: everything that a scenario can have, in random doses.
+
+    One world in five has it all at once (`ALL_AT_ONCE`): churn with sleep, a cut, lost, repeated and reordered frames, and liars.
+    """
     chance = Seeds(seed).child("soak").stream()
     some = chance.uniform
     consensus = some() < 0.5
@@ -68,7 +74,23 @@ def random_scenario(seed: int) -> Scenario:
         plain["outages"] = [{"from_s": 5.0 * some(), "until_s": 10.0 + 10.0 * some()}]
     if some() < 0.3:
         plain["hostile"] = [{"attack": _pick(chance, *ATTACKS), "share": 0.05 + 0.3 * some()}]
+    if some() < ALL_AT_ONCE:
+        _throw_everything_at(plain, chance)
     return Scenario.from_plain(plain)
+
+
+def _throw_everything_at(plain: dict[str, Any], chance: Stream) -> None:
+    some = chance.uniform
+    plain["peers"] = 6 + chance.below(7)
+    plain["duration_s"] = 40.0 + 20.0 * some()
+    mode = _pick(chance, "retransmit", "drop")
+    plain["faults"].update(loss=0.02 + 0.3 * some(), mode=mode, duplication=0.02 + 0.3 * some(), reordering=0.02 + 0.3 * some())
+    for entry, absence in zip(plain["classes"], ("sleep", _pick(chance, "leave", "restart")), strict=True):
+        session = {"law": "exponential", "mean": 5.0 + 20.0 * some()}
+        entry.update(session_s=session, absence_s=0.5 + 5.0 * some(), absence=absence)
+    plain["partitions"] = [{"at_s": 10.0 + 5.0 * some(), "heal_s": 18.0 + 10.0 * some(), "share": 0.3 + 0.4 * some()}]
+    plain["exits"] = [{"at_s": 30.0 * some(), "share": 0.5, "back_after_s": 1.0 + 5.0 * some(), "absence": "sleep"}]
+    plain["hostile"] = [{"attack": _pick(chance, *ATTACKS), "share": 0.1 + 0.2 * some()}]
 
 
 def _pick(chance: Stream, *choices: str) -> str:

@@ -327,3 +327,15 @@ def test_a_soak_writes_a_broken_world_where_it_is_told(tmp_path: Path, monkeypat
     assert (seed, events) == (1, 0)
     assert f"meshlearn simulate {tmp_path / 'replay-soak-1-1.toml'} --seed 1" in problem
     assert Scenario.load(tmp_path / "replay-soak-1-1.toml") == random_scenario(1)
+
+
+def test_the_command_that_a_soak_prints_replays_the_broken_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A core that goes wrong now and then: what breaks in the soak breaks at the same moment in the command that it prints."""
+    monkeypatch.setattr(Replica, "apply", applies_elsewhere)
+    app, runner = typer.Typer(), CliRunner()
+    app.command()(cli.simulate)
+    found = next(problem for seed in range(1_000, 1_020) if (problem := soak(seed, tmp_path)[2]))
+    said, when, how = found.removeprefix("InvariantBroken: ").replace(" at ", "; at ", 1).split("; ")
+    again = runner.invoke(app, shlex.split(how.removeprefix("replay it: "))[2:])
+    assert isinstance(again.exception, InvariantBroken)
+    assert (str(again.exception), again.exception.__notes__[0]) == (said, when)

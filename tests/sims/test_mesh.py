@@ -62,6 +62,28 @@ def test_no_invariant_breaks_in_random_worlds(begin: int):
     assert broken == []
 
 
+def test_many_random_worlds_have_every_fault_at_once_and_it_happens():
+    """Of the worlds of the test above: churn, sleep, a cut, loss, repeats, disorder and liars together, and what they lead to."""
+    scenarios = [random_scenario(seed) for seed in range(1_000, 1_150)]
+    all_at_once = [
+        scenario
+        for scenario in scenarios
+        if min(scenario.faults.loss, scenario.faults.duplication, scenario.faults.reordering) > 0
+        and scenario.partitions
+        and scenario.exits
+        and scenario.hostile
+        and {"sleep"} < {entry.absence for entry in scenario.classes if entry.session_s}
+    ]
+    assert len(all_at_once) > 20
+    assert {scenario.faults.mode for scenario in all_at_once} == {"retransmit", "drop"}
+    worlds = [ran(scenario) for scenario in all_at_once[:12]]
+    totals = {name: sum(world.series[-1][name] for world in worlds) for name in worlds[0].series[-1]}
+    for name in ("frames_lost", "exchanges_accepted", "exchanges_repeated", "exchanges_resent", "links_lost"):
+        assert totals[name] > 0, name
+    assert sum(node.sessions for world in worlds for node in world.nodes) > 2 * sum(len(world.nodes) for world in worlds)
+    assert sum(node.stay - node.sessions for world in worlds for node in world.nodes) > 100
+
+
 def test_a_peer_that_leaves_without_a_word_is_found_out():
     world = ran(small(exits=[{"at_s": 8.0, "share": 0.5}], duration_s=30.0))
     assert len(world.online) == 3

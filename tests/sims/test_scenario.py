@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from meshlearn.errors import SettingsError
 from sims import schema
 from sims.names import DEFAULTS
-from sims.scenario import Scenario, keys
+from sims.scenario import PeerClass, Scenario, keys
 from sims.simulation import make_world
 from sims.toml_lines import key_lines
 from sims.world import World
@@ -409,3 +411,32 @@ def test_a_partition_has_as_many_parts_as_it_says_and_heals(cut: dict[str, Any],
     assert not any(world.network.reachable(one, other) for one, other in apart)
     world.run(until=11.0)
     assert all(world.network.reachable(one, other) for one, other in apart)
+
+
+def scenario_file(name: str) -> list[str]:
+    return resources.files("sims.scenarios").joinpath(f"{name}.toml").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_every_key_of_a_default_is_explained(name: str):
+    lines = scenario_file(name)
+    for before, line in zip(["", *lines], lines, strict=False):
+        if re.match(r"[a-z_]+ = ", line):
+            assert " # " in line or before.startswith("# "), line
+
+
+def test_the_reference_has_every_key_with_its_default():
+    table, found = "", {}
+    for line in scenario_file("office-lan"):
+        if header := re.match(r"(?:# )?\[+(\w+)\]+", line):
+            table = header[1] + "."
+        elif key := re.match(r"(# )?([a-z_]+) = (.*?)(?:\s+# .*)?$", line):
+            found[table + key[2]] = tomllib.loads(f"value = {key[3]}")["value"] if key[1] else None
+    listed = ("classes", "partitions", "exits", "outages", "hostile")
+    assert set(found) == {key.replace(".*", "") for key in keys()}
+    plain = schema.to_plain(Scenario()) | {"classes": schema.to_plain(PeerClass())}
+    for key, value in found.items():
+        head, _, inner = key.partition(".")
+        default = plain.get(head) if not inner else plain.get(head, {}).get(inner)
+        if value is not None and default is not None and (head == "classes" or head not in listed):
+            assert value == default, key
