@@ -32,6 +32,8 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# Of pytest's fixture record_property: what is recorded as "measured" is shown at the end of the run.
+Measure = Callable[[str, object], None]
 DIST = ROOT / "signaling" / "page" / "dist"
 # Nothing is measured with it: a machine that does ten things at once needs it.
 START_TIMEOUT_S = 120.0

@@ -17,7 +17,7 @@ from meshlearn.demo.report import train_baseline
 from meshlearn.learning.datasets import open_dataset
 from meshlearn.learning.engine_numpy import NumpyEngine
 from meshlearn.runtime.run import Run
-from tests.browser.live import Mesh, Tab, chromium, mesh, network_process, status_of, until, window
+from tests.browser.live import Measure, Mesh, Tab, chromium, mesh, network_process, status_of, until, window
 
 POINT = 0.01
 STEPS = 1_200
@@ -34,7 +34,7 @@ TICK_MS = 50
 COUNT_TICKS = f"() => {{ globalThis.ticks = 0; setInterval(() => {{ ticks += 1; }}, {TICK_MS}); }}"
 
 
-async def test_two_tabs_and_two_python_processes_train_one_model(tmp_path: Path) -> None:
+async def test_two_tabs_and_two_python_processes_train_one_model(tmp_path: Path, record_property: Measure) -> None:
     async with mesh(tmp_path, exchange_interval_s=0.05, step_limit=STEPS) as run, chromium() as browser:
         # Python with Python: nobody else is there yet, so what they count is between them
         first = await run.join("--shard", "0/4", "--steps-per-second", "60")
@@ -65,7 +65,7 @@ async def test_two_tabs_and_two_python_processes_train_one_model(tmp_path: Path)
             await child.stop()
         baseline = train_baseline(manifest, "digits", int(min(samples, 100_000)))
         assert baseline is not None
-        print(f"test accuracy {accuracies}; one process on all the data {baseline.accuracy:.3f}")
+        record_property("measured", f"test accuracy {accuracies}; one process on all the data {baseline.accuracy:.3f}")
         assert max(accuracies.values()) - min(accuracies.values()) <= POINT
         assert min(accuracies.values()) >= baseline.accuracy - POINT
         for tab in tabs:
@@ -122,7 +122,7 @@ async def test_a_tab_comes_back_after_20_seconds_without_network(tmp_path: Path)
         assert status_of(peer)["steps"] > 0
 
 
-async def test_a_hidden_tab_keeps_its_links_and_goes_on(tmp_path: Path) -> None:
+async def test_a_hidden_tab_keeps_its_links_and_goes_on(tmp_path: Path, record_property: Measure) -> None:
     async with mesh(tmp_path) as run, window(*THROTTLED) as context:
         peer = await run.join("--shard", "0/4", "--steps-per-second", "80")
         tab = await run.tab_in(context)
@@ -139,9 +139,10 @@ async def test_a_hidden_tab_keeps_its_links_and_goes_on(tmp_path: Path) -> None:
         await asyncio.sleep(HIDDEN_S)
         ticks, hidden_s = await _ticks(tab) - ticks, time.monotonic() - start
         steps, exchanged = await tab.steps() - before[0], await tab.figure("exchanges") - before[1]
-        print(
+        record_property(
+            "measured",
             f"hidden for {hidden_s:.0f} s: the page's timer of {TICK_MS} ms came {ticks} times, "
-            f"not {1000 * hidden_s / TICK_MS:,.0f}; {steps:,} steps, {exchanged:,.0f} exchanges, {await tab.text('outcomes')}"
+            f"not {1000 * hidden_s / TICK_MS:,.0f}; {steps:,} steps, {exchanged:,.0f} exchanges, {await tab.text('outcomes')}",
         )
         # the proof that Chromium held the page back, once a second at most
         assert ticks <= 2 * hidden_s
