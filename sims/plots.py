@@ -131,8 +131,12 @@ def _accuracy(series: Series, x_name: str, x_label: str, scale: float) -> Figure
     x = column(series, x_name, scale)
     worst, best = column(series, "accuracy_worst", 100.0), column(series, "accuracy_best", 100.0)
     axes.plot(x, column(series, "accuracy", 100.0), color=COLOURS[0], label="mean model", zorder=3)
-    axes.plot(x, worst, color=COLOURS[1], ls="--", label="worst peer")
-    axes.fill_between(x, worst, best, color=COLOURS[0], alpha=0.15, lw=0, label="worst to best peer")
+    judged = [row.get("peers_evaluated", math.nan) for row in series]
+    # The last row judges every peer; those before it a random sample.
+    sampled = max((count for count in judged[:-1] if count > 0), default=math.nan)
+    of = "peer" if math.isnan(sampled) else f"of {sampled:.0f} sampled peers (of all in the end)"
+    axes.plot(x, worst, color=COLOURS[1], ls="--", label=f"worst {of}")
+    axes.fill_between(x, worst, best, color=COLOURS[0], alpha=0.15, lw=0, label="these, worst to best")
     axes.set_xlim(left=0)
     _legend(figure, axes)
     return figure

@@ -27,7 +27,7 @@ svg { width: 100%; height: auto; }
 pre { font-size: .8rem; background: #f6f6f6; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 _CAPTIONS = {
-    "accuracy-over-time": "Test accuracy of the mean model and of the worst peer; the band spans the peers that were measured.",
+    "accuracy-over-time": "Test accuracy of the mean model and of the worst peer; the band spans the peers that were judged.",
     "accuracy-over-bytes": "The same over the bytes that all peers have sent, headers included.",
     "disagreement": "How far the peers are apart: root of the mean squared distance to the mean model, over its displacement.",
     "peers": "Peers online, and those that have the model.",
