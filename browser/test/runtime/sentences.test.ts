@@ -14,7 +14,12 @@ describe("how a tab stands is one sentence", () => {
     ["joining", 0, clear, "Looking for peers that have the model."],
     ["training", 0, clear, "Training alone until peers come."],
     ["training", 1, clear, "Training with 1 peer."],
-    ["training", 2, { ...clear, trainedSteps: 40 }, "This tab has made its 40 steps; it still averages with 2 peers."],
+    [
+      "training",
+      2,
+      { ...clear, trainedSteps: 40 },
+      "This tab has made its 40 steps; it still averages with 2 peers.",
+    ],
     ["paused", 2, clear, "Paused; the model is kept up to date with 2 peers."],
     ["failed", 0, clear, "As it was."],
   ] as const)("%s with %i links", (state, links, circumstances, sentence) => {
