@@ -80,8 +80,8 @@ def test_figures_say_what_they_show_with_units(result: Result):
     assert {"begun", "slices averaged", "sent again"} <= shown
     assert {text.get_text() for text in figures["accuracy-over-time"].legends[0].get_texts()} == {
         "mean model",
-        "worst peer",
-        "worst to best peer",
+        "worst of 3 sampled peers (of all in the end)",
+        "these, worst to best",
     }
 
 
