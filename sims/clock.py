@@ -38,6 +38,7 @@ Entry = tuple[float, int, int, Any, Any, Any]
 BUCKETS_A_SECOND = 64.0
 # What is due later than any world lasts shares the last bucket.
 LAST_BUCKET = 1 << 53
+_LAST_S = LAST_BUCKET / BUCKETS_A_SECOND
 
 
 class Clock:
@@ -68,18 +69,15 @@ class Clock:
 
     def at(self, time: float, op: Op, one: Any = None, two: Any = None, three: Any = None) -> None:
         """Schedule an operation; one of an earlier time than now is due now."""
-        self.scheduled += 1
-        self._put((time if time > self.now else self.now, self.scheduled, op, one, two, three))
-
-    def _put(self, entry: Entry) -> None:
-        time = entry[0]
-        bucket = int(time * BUCKETS_A_SECOND) if time < LAST_BUCKET / BUCKETS_A_SECOND else LAST_BUCKET
+        self.scheduled = order = self.scheduled + 1
+        time = time if time > self.now else self.now
+        bucket = int(time * BUCKETS_A_SECOND) if time < _LAST_S else LAST_BUCKET
         if bucket <= self._bucket:
-            heapq.heappush(self._soon, entry)
-        elif (later := self._later.get(bucket)) is not None:
-            later.append(entry)
+            heapq.heappush(self._soon, (time, order, op, one, two, three))
+        elif bucket in self._later:
+            self._later[bucket].append((time, order, op, one, two, three))
         else:
-            self._later[bucket] = [entry]
+            self._later[bucket] = [(time, order, op, one, two, three)]
             heapq.heappush(self._order, bucket)
 
     def pop(self, until: float = math.inf) -> Entry | None:
@@ -109,5 +107,5 @@ class Clock:
         """Forget all that is due but the entries of one operation."""
         kept = [entry for entries in (self._ready, self._soon, *self._later.values()) for entry in entries if entry[2] == op]
         self._ready, self._soon, self._later, self._order = [], [], {}, []
-        for entry in kept:
-            self._put(entry)
+        for time, _, _, one, two, three in sorted(kept):
+            self.at(time, op, one, two, three)
