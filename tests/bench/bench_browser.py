@@ -17,7 +17,7 @@ from typing import Any, Final
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from playwright.async_api import Browser, Page
 
-from meshlearn.runtime.aiortc_channel import AiortcTransport
+from meshlearn.runtime.aiortc_channel import AiortcTransport, set_up_gathering
 from meshlearn.runtime.channel import BUFFERED_BYTES_HIGH, FRAME_BYTES_MAX, Channel
 from tests.bench.engines_in_chromium import ThreadClock
 from tests.bench.figures import Figure, ratio
@@ -168,6 +168,8 @@ class TabEnds:
         async with self._page() as page:
             await page.evaluate("bytes => openBare(bytes)", 0 if to_tab else size + _FRAME_BYTES)
             await connection.setRemoteDescription(RTCSessionDescription(await page.evaluate("end.sdp"), "offer"))
+            # the same socket buffers as our transport has: without them the bare channel is the slower one
+            set_up_gathering(connection, include_loopback=None)
             await connection.setLocalDescription(await connection.createAnswer())
             await page.evaluate("sdp => end.accept(sdp)", connection.localDescription.sdp)
             try:
