@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from meshlearn.protocol.averaging import AGE_SLACK
 from meshlearn.wire.quantise import CHUNK, Floats
 
 HISTORY = 15
+# Up to this age a slice may be far behind an honest partner's: as far as a partner's age is believed in one step.
+YOUNG = 10 * AGE_SLACK
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -34,6 +37,19 @@ def norm(values: Floats) -> float:
     # A root over the largest float32 counts as infinite; a NaN stays one.
     root = math.sqrt(square)
     return math.inf if root > _FLOAT32_MAX else float(np.float32(root))
+
+
+class Admitted(NamedTuple):
+    """What is applied of a change, float32 [n], its norm, and the share of the way that is gone: 1 unless it was clipped."""
+
+    change: Floats
+    norm: float
+    share: float
+
+    @property
+    def clipped(self) -> bool:
+        """Whether the change was cut."""
+        return self.share < 1.0
 
 
 class Admission:
@@ -57,28 +73,31 @@ class Admission:
         # Peers that have not moved apart yet (nobody has trained) say nothing about the changes to come.
         return self._clip_factor * sorted(self._accepted)[HISTORY // 2] or math.inf
 
-    def admit(self, own: Floats, own_age: int, partner: Floats, change: Floats) -> tuple[Floats, float, bool]:
-        """Return the change to apply, its norm, and whether it was clipped; all slices are float32 [n].
+    def admit(self, own: Floats, own_age: int, partner: Floats, partner_age: int, change: Floats) -> Admitted:
+        """Return what to apply of the change; all slices are float32 [n], `partner_age` is the age that is believed.
 
         Raises PayloadRefused where a value is not finite, or where the partner's slice has a norm of more than twice the own one
-        plus the clip norm. A young slice is small beside any honest partner's: until there are 15 changes the clip alone bounds
-        the harm to it.
+        plus the clip, or plus half of the own one where that is less.
+        Until there are 15 changes, a slice of an age of at most 1,000 allows for the partner's lead: a model moves at most in
+        proportion to its steps, and a slow machine that starts together with a fast one must not be left behind.
         """
         partner_norm, own_norm, change_norm = norm(partner), norm(own), norm(change)
         if not (math.isfinite(partner_norm) and math.isfinite(change_norm)):
             raise PayloadRefused("a slice with a value that is not finite, or with a norm that is not, was sent")
-        clip = self.clip_norm
-        young = False
+        clip, lead = self.clip_norm, 1.0
         if clip == math.inf:
             # Without a history a slice may double: two of equal norm, however different, move freely; a slow machine catches up
             # with a fast one in a few exchanges; and a lie that comes first is not followed far.
             clip = own_norm * self._clip_factor / 4.0
-            young = own_age <= AGE_SLACK
-        if partner_norm > self._norm_factor * own_norm + clip and not young:
+            if own_age <= YOUNG:
+                lead = max(1.0, partner_age / own_age)
+        # Some room on top, for peers whose data moves them less; with more of it a model that is sent -4 times would pass.
+        if partner_norm > self._norm_factor * lead * own_norm + min(clip, own_norm / 2.0):
             raise PayloadRefused(f"a slice of norm {partner_norm:.3g} is out of proportion to the own one")
-        clipped = change_norm > clip
-        if clipped:
-            change = change * np.float32(clip / change_norm)
+        share = 1.0
+        if change_norm > clip:
+            share = float(np.float32(clip / change_norm))
+            change = change * np.float32(share)
             change_norm = clip
         self._accepted.append(change_norm)
-        return change, change_norm, clipped
+        return Admitted(change, change_norm, share)

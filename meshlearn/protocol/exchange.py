@@ -304,7 +304,7 @@ class Exchanges:
         """
         change = self._rule.change(own, partner)
         try:
-            change, change_norm, clipped = self._admission.admit(measure, own.age, partner.values, change)
+            admitted = self._admission.admit(measure, own.age, partner.values, partner.age, change)
         except PayloadRefused as error:
             self._counters.exchanges_refused += 1
             link.offences += 1
@@ -312,14 +312,16 @@ class Exchanges:
             return False
         start, stop = self._replica.bounds(index)
         steps = self._replica.steps_since_averaged(index)
-        self._replica.apply(index, change, partner.age)
-        self._rule.averaged(start, stop, change, steps)
-        if not clipped:
+        # A slice that goes a part of the way has a part of the lead: it must not speak with the weight of what it is not.
+        lead = max(0, partner.age - own.age)
+        self._replica.apply(index, admitted.change, own.age + int(lead * admitted.share))
+        self._rule.averaged(start, stop, admitted.change, steps)
+        if not admitted.clipped:
             self._disagreement.observe(index, distance)
         self._counters.exchanges_accepted += 1
-        self._counters.exchanges_clipped += clipped
+        self._counters.exchanges_clipped += admitted.clipped
         weight = self._rule.weight(own.age, partner.age)
-        self._outbox.act(Averaged(link.number, link.peer, index, exchange_id, weight, clipped, change_norm))
+        self._outbox.act(Averaged(link.number, link.peer, index, exchange_id, weight, admitted.clipped, admitted.norm))
         return True
 
     def expire(self, link: Link, now: float) -> None:

@@ -83,6 +83,18 @@ def test_an_answer_moves_the_slice_half_way_and_training_meanwhile_is_kept():
     assert told.counters.exchanges_accepted == 1
 
 
+def test_a_slice_that_goes_a_part_of_the_way_has_a_part_of_the_lead():
+    told, remote = pair(count=40, clip_factor=4.0, norm_factor=2.0)
+    told.train(0.5)
+    asked = begun(told, remote)
+    reply, _, _ = answer(asked, np.full(40, 5.0), age=1000)
+    averaged = of(actions.Averaged, remote.say(reply))[0]
+    assert averaged.clipped
+    assert averaged.change_norm == pytest.approx(0.5 * 40**0.5, rel=0.01)  # its own norm: nothing was averaged before
+    gone = averaged.change_norm / (4.5 * 40**0.5 * averaged.weight)
+    assert told.peer.replica.age(0) == pytest.approx(1000 * gone, abs=3)
+
+
 def test_one_exchange_is_outstanding_on_a_link_and_answers_give_tokens_back():
     told, remote = pair()
     first = begun(told, remote)

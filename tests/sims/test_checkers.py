@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from meshlearn.protocol.actions import Averaged
-from meshlearn.protocol.admission import Admission
+from meshlearn.protocol.admission import Admission, Admitted
 from meshlearn.protocol.averaging import Contribution, Pairwise
 from meshlearn.protocol.exchange import Exchanges
 from meshlearn.protocol.link import Link
@@ -213,22 +213,20 @@ def test_the_age_of_the_oldest_slice_never_falls():
 ADMIT = Admission.admit
 
 
-def admits_nan(self: Admission, own: Floats, own_age: int, partner: Floats, change: Floats) -> tuple[Floats, float, bool]:
-    change, norm, clipped = ADMIT(self, own, own_age, partner, change)
-    change[0] = np.nan
-    return change, norm, clipped
+def admits_nan(self: Admission, *slices: Any) -> Admitted:
+    admitted = ADMIT(self, *slices)
+    admitted.change[0] = np.nan
+    return admitted
 
 
-def admits_all(self: Admission, own: Floats, own_age: int, partner: Floats, change: Floats) -> tuple[Floats, float, bool]:
-    ADMIT(self, own, own_age, partner, change)
-    return change, float(np.float32(np.linalg.norm(change.astype(np.float64)))), False
+def admits_all(self: Admission, *slices: Any) -> Admitted:
+    ADMIT(self, *slices)
+    change: Floats = slices[-1]
+    return Admitted(change, float(np.float32(np.linalg.norm(change.astype(np.float64)))), 1.0)
 
 
-def admits_more_than_it_says(
-    self: Admission, own: Floats, own_age: int, partner: Floats, change: Floats
-) -> tuple[Floats, float, bool]:
-    _, norm, clipped = ADMIT(self, own, own_age, partner, change)
-    return change, norm, clipped
+def admits_more_than_it_says(self: Admission, *slices: Any) -> Admitted:
+    return ADMIT(self, *slices)._replace(change=slices[-1])
 
 
 @pytest.mark.parametrize(

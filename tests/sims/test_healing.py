@@ -100,3 +100,24 @@ def test_two_halves_grow_together_after_a_cut_if_views_are_refreshed(refresh_int
     else:
         assert cross_links(world) == 0
         assert distance(world) > 1.5 * apart
+
+
+def test_a_slow_and_a_fast_machine_that_meet_late_still_meet():
+    """Both began at 0 and were kept apart: one model is eight times as far as the other, and neither is a lie."""
+    machine = {"share": 0.5, "up_mbps": 100.0, "down_mbps": 100.0}
+    world = MeshWorld(
+        small(
+            peers=2,
+            duration_s=60.0,
+            partitions=[{"at_s": 0.0, "heal_s": 25.0, "share": 0.5}],
+            classes=[{"name": "slow", "steps_per_s": 5.0, **machine}, {"name": "fast", "steps_per_s": 40.0, **machine}],
+        )
+    )
+    world.start()
+    world.run(25.0)
+    assert world.measure()["links"] == 0
+    world.run()
+    row = world.series[-1]
+    assert row["exchanges_refused"] == 0
+    assert row["exchanges_accepted"] > 20
+    assert row["disagreement"] < 0.1

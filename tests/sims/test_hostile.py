@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sims import Scenario
 from sims.mesh import MeshWorld
 from sims.scenario import ATTACKS
 from tests.sims.worlds import ran, small
@@ -45,6 +46,14 @@ def test_honest_peers_keep_learning(attack: str):
     assert len(honest) == 9
     assert np.isfinite(world.vectors[[node.number for node in honest]]).all()
     assert world.series[-1]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(("attack", "strength"), [("flip-signs", 4.0), ("scale", 100.0), ("noise", 4.0)])
+def test_a_fifth_that_sends_models_out_of_proportion_costs_nothing(attack: str, strength: float):
+    scenario = Scenario.load("office-lan").changed(peers=30, duration_s=60.0)
+    hostile = [{"attack": attack, "share": 0.2, "strength": strength}]
+    accuracy = ran(scenario.changed(hostile=hostile)).series[-1]["accuracy"]
+    assert accuracy > ran(scenario).series[-1]["accuracy"] - 0.02
 
 
 def test_what_is_not_a_number_is_never_applied_and_costs_the_link():

@@ -11,6 +11,9 @@ import { AGE_SLACK } from "./averaging.ts";
 
 export const HISTORY = 15;
 
+/** Up to this age a slice may be far behind an honest partner's: as far as a partner's age is believed in one step. */
+const YOUNG = 10 * AGE_SLACK;
+
 /**
  * The Euclidean norm; infinite or NaN where a value is, or where it leaves float32.
  *
@@ -23,7 +26,8 @@ export function norm(values: Float32Array): number {
 export interface Admitted {
   readonly change: Float32Array;
   readonly changeNorm: number;
-  readonly clipped: boolean;
+  /** The share of the way that is gone: 1 unless the change was clipped. */
+  readonly share: number;
 }
 
 /** Judges changes by the last 15 that were accepted. */
@@ -53,42 +57,54 @@ export class Admission {
    * The change to apply (`change` itself, cut where it must be), its norm, and whether it was clipped; slices are float32 [n].
    *
    * Raises PayloadRefused where a value is not finite, or where the partner's slice has a norm of more than twice the own one
-   * plus the clip norm. A young slice is small beside any honest partner's: until there are 15 changes the clip alone bounds the
-   * harm to it.
+   * plus the clip, or plus half of the own one where that is less.
+   * Until there are 15 changes, a slice of an age of at most 1,000 allows for the partner's lead (`partnerAge` is the age that is
+   * believed): a model moves at most in proportion to its steps, and a slow machine that starts together with a fast one must
+   * not be left behind.
    */
-  admit(own: Float32Array, ownAge: number, partner: Float32Array, change: Float32Array): Admitted {
+  admit(
+    own: Float32Array,
+    ownAge: number,
+    partner: Float32Array,
+    partnerAge: number,
+    change: Float32Array,
+  ): Admitted {
     const partnerNorm = norm(partner);
     const ownNorm = norm(own);
-    const changeNorm = norm(change);
+    let changeNorm = norm(change);
     if (!(Number.isFinite(partnerNorm) && Number.isFinite(changeNorm))) {
       throw new PayloadRefused(
         "a slice with a value that is not finite, or with a norm that is not, was sent",
       );
     }
     let clip = this.clipNorm;
-    let isYoung = false;
+    let lead = 1;
     if (clip === Number.POSITIVE_INFINITY) {
       // Without a history a slice may double: two of equal norm, however different, move freely; a slow machine catches up with a
       // fast one in a few exchanges; and a lie that comes first is not followed far.
       clip = (ownNorm * this.#clipFactor) / 4;
-      isYoung = ownAge <= AGE_SLACK;
+      if (ownAge <= YOUNG) {
+        lead = Math.max(1, partnerAge / ownAge);
+      }
     }
-    if (partnerNorm > this.#normFactor * ownNorm + clip && !isYoung) {
+    // Some room on top, for peers whose data moves them less; with more of it a model that is sent -4 times would pass.
+    if (partnerNorm > this.#normFactor * lead * ownNorm + Math.min(clip, ownNorm / 2)) {
       throw new PayloadRefused(
         `a slice of norm ${partnerNorm.toPrecision(3)} is out of proportion to the own one`,
       );
     }
-    const clipped = changeNorm > clip;
-    if (clipped) {
-      const factor = Math.fround(clip / changeNorm);
+    let share = 1;
+    if (changeNorm > clip) {
+      share = Math.fround(clip / changeNorm);
       for (let at = 0; at < change.length; at++) {
-        change[at] *= factor;
+        change[at] *= share;
       }
+      changeNorm = clip;
     }
-    this.#accepted.push(clipped ? clip : changeNorm);
+    this.#accepted.push(changeNorm);
     if (this.#accepted.length > HISTORY) {
       this.#accepted.shift();
     }
-    return { change, changeNorm: clipped ? clip : changeNorm, clipped };
+    return { change, changeNorm, share };
   }
 }

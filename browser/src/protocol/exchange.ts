@@ -333,7 +333,7 @@ export class Exchanges {
     let admitted: Admitted;
     try {
       const change = this.#rule.change(own, partner);
-      admitted = this.#admission.admit(measure, own.age, partner.values, change);
+      admitted = this.#admission.admit(measure, own.age, partner.values, partner.age, change);
     } catch (error) {
       if (!(error instanceof PayloadRefused)) {
         throw error;
@@ -343,9 +343,12 @@ export class Exchanges {
       this.#outbox.refuse(link, error.message);
       return false;
     }
-    const { change, changeNorm, clipped } = admitted;
+    const { change, changeNorm, share } = admitted;
+    const clipped = share < 1;
     const steps = this.#replica.stepsSinceAveraged(sliceIndex);
-    this.#replica.apply(sliceIndex, change, partner.age);
+    // A slice that goes a part of the way has a part of the lead: it must not speak with the weight of what it is not.
+    const lead = Math.max(0, partner.age - own.age);
+    this.#replica.apply(sliceIndex, change, own.age + Math.trunc(lead * share));
     this.#rule.averaged(this.#replica.bounds(sliceIndex).start, change, steps);
     if (!clipped) {
       this.#disagreement.observe(sliceIndex, change.length, distance);
