@@ -12,58 +12,13 @@ from meshlearn.wire import limits, messages
 from meshlearn.wire.codec import Codec
 from meshlearn.wire.messages import PeerKind, Reason, Status
 
+from .strategies import any_message as anything
 from .strategies import checked
 from .vectors import cases
 
 TAG = b"vectors!"
 ERRORS = {"MalformedMessage": MalformedMessage, "UnsupportedVersion": UnsupportedVersion, "WrongRun": WrongRun}
 ENUMS = {"kind": PeerKind, "status": Status, "codec": Codec, "reason": Reason}
-
-u8, u16, u32, u64 = (st.integers(0, 2**width - 1) for width in (8, 16, 32, 64))
-counts = st.integers(1, limits.SLICE_VALUES_MAX)
-payloads = st.binary(max_size=60)
-absolute = st.sampled_from([codec for codec in Codec if not codec.is_modular])
-
-
-def texts(bytes_max):
-    return st.text(st.characters(exclude_categories=["Cs"]), max_size=bytes_max // 4)
-
-
-@st.composite
-def exchange_replies(draw):
-    status = draw(st.sampled_from(Status))
-    compressed, payload = (draw(st.booleans()), draw(payloads)) if status is Status.APPLIED else (False, b"")
-    fields = draw(u64), draw(u8), status, draw(st.sampled_from(Codec)), draw(u16), draw(u32), draw(counts), draw(u32)
-    return messages.ExchangeReply(*fields, compressed, payload)
-
-
-@st.composite
-def pull_replies(draw):
-    status = draw(st.sampled_from(Status))
-    compressed, payload = (draw(st.booleans()), draw(payloads)) if status is Status.APPLIED else (False, b"")
-    return messages.PullReply(
-        draw(u32), draw(u16), draw(absolute), status, draw(u32), draw(counts), draw(u32), compressed, payload
-    )
-
-
-@st.composite
-def hellos(draw):
-    low, high = sorted((draw(st.integers(1, 255)), draw(st.integers(1, 255))))
-    kind, peer_id, agent = draw(st.sampled_from(PeerKind)), draw(st.binary(min_size=32, max_size=32)), draw(texts(64))
-    return messages.Hello(low, high, kind, draw(u8), draw(st.booleans()), peer_id, draw(u32), draw(u32), draw(counts), agent)
-
-
-rates = st.floats(0, 2.0**127, width=32)
-requests = st.builds(messages.ExchangeRequest, u64, u8, st.sampled_from(Codec), u16, u32, counts, u32, st.booleans(), payloads)
-anything = st.one_of(
-    hellos(),
-    st.builds(messages.Heartbeat, u32, u32, u32, u32, u32, rates),
-    requests,
-    exchange_replies(),
-    st.builds(messages.PullRequest, u32, u16, absolute),
-    pull_replies(),
-    st.builds(messages.Goodbye, st.sampled_from(Reason), texts(120)),
-)
 
 
 @pytest.mark.parametrize("case", cases("messages.json"), ids=lambda case: case["name"])

@@ -11,6 +11,7 @@ const LEVEL = 1;
 const MAGIC = 0xfd2fb528;
 const CONTENT_SIZE_FIELD_BYTES = [0, 2, 4, 8];
 const DICTIONARY_ID_BYTES = [0, 1, 2, 4];
+const BLOCK_HEADER_BYTES = 3;
 
 /** Bytes that are no zstd frame, or one that says another size than it holds. */
 export class ZstdError extends MeshlearnError {}
@@ -42,6 +43,10 @@ async function open(wasm?: ArrayBuffer): Promise<Zstd> {
       if (stated !== size) {
         throw new ZstdError(`the zstd payload says ${stated ?? "no number of"} bytes where ${size} are due`);
       }
+      // The library would go on to the next frame, which may be empty or one to be skipped.
+      if (frameBytes(frame) !== frame.length) {
+        throw new ZstdError("the zstd payload is not exactly one frame");
+      }
       let content: Uint8Array;
       try {
         content = decompress(frame);
@@ -58,6 +63,46 @@ async function open(wasm?: ArrayBuffer): Promise<Zstd> {
 
 /** The content size that a frame's header states; null where it is no frame or states none (RFC 8878, section 3.1.1). */
 export function frameContentSize(frame: Uint8Array): number | null {
+  const header = frameHeader(frame);
+  if (header === null) {
+    return null;
+  }
+  const { view, sizeAt, sizeBytes } = header;
+  switch (sizeBytes) {
+    case 1:
+      return view.getUint8(sizeAt);
+    case 2:
+      return view.getUint16(sizeAt, true) + 256;
+    case 4:
+      return view.getUint32(sizeAt, true);
+    case 8:
+      return Number(view.getBigUint64(sizeAt, true));
+    default:
+      return null;
+  }
+}
+
+/** How long the frame is that begins `bytes`, by the sizes of its blocks; null where it does not end there. */
+export function frameBytes(bytes: Uint8Array): number | null {
+  const header = frameHeader(bytes);
+  if (header === null) {
+    return null;
+  }
+  const { view, sizeAt, sizeBytes, checksumBytes } = header;
+  let at = sizeAt + sizeBytes;
+  for (let isLast = false; !isLast; ) {
+    if (at + BLOCK_HEADER_BYTES > bytes.length) {
+      return null;
+    }
+    const block = view.getUint16(at, true) | (view.getUint8(at + 2) << 16);
+    isLast = (block & 1) === 1;
+    const isRepeated = ((block >> 1) & 3) === 1; // one byte that is there so many times
+    at += BLOCK_HEADER_BYTES + (isRepeated ? 1 : block >> 3);
+  }
+  return at + checksumBytes <= bytes.length ? at + checksumBytes : null;
+}
+
+function frameHeader(frame: Uint8Array) {
   if (frame.length < 6) {
     return null;
   }
@@ -65,21 +110,10 @@ export function frameContentSize(frame: Uint8Array): number | null {
   const descriptor = view.getUint8(4);
   const isSingleSegment = (descriptor & 0x20) !== 0;
   const flag = descriptor >> 6;
-  const fieldBytes = flag === 0 && isSingleSegment ? 1 : CONTENT_SIZE_FIELD_BYTES[flag];
-  const at = 5 + (isSingleSegment ? 0 : 1) + DICTIONARY_ID_BYTES[descriptor & 3];
-  if (view.getUint32(0, true) !== MAGIC || (descriptor & 0x08) !== 0 || frame.length < at + fieldBytes) {
+  const sizeBytes = flag === 0 && isSingleSegment ? 1 : CONTENT_SIZE_FIELD_BYTES[flag];
+  const sizeAt = 5 + (isSingleSegment ? 0 : 1) + DICTIONARY_ID_BYTES[descriptor & 3];
+  if (view.getUint32(0, true) !== MAGIC || (descriptor & 0x08) !== 0 || frame.length < sizeAt + sizeBytes) {
     return null;
   }
-  switch (fieldBytes) {
-    case 1:
-      return view.getUint8(at);
-    case 2:
-      return view.getUint16(at, true) + 256;
-    case 4:
-      return view.getUint32(at, true);
-    case 8:
-      return Number(view.getBigUint64(at, true));
-    default:
-      return null;
-  }
+  return { view, sizeAt, sizeBytes, checksumBytes: (descriptor & 0x04) === 0 ? 0 : 4 };
 }
