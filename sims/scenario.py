@@ -18,6 +18,7 @@ from meshlearn.errors import SettingsError
 from meshlearn.learning.optimisers import make_optimiser
 from meshlearn.learning.partition import SKEW
 from meshlearn.learning.spec import ModelSpec
+from meshlearn.protocol.averaging import check_rule
 from meshlearn.wire import limits
 from sims import schema
 from sims.laws import EXPECTED, Constant, Law, law_from
@@ -114,7 +115,7 @@ class Run:
         {"name": "sgd", "learning_rate": 0.1}, 'a table such as { name = "sgd", learning_rate = 0.1 }', _optimiser
     )
     parameters: int = schema.whole(64, 1, 10_000_000, "values of a consensus run's vectors")
-    rule: str = schema.choice("drift-corrected", "pairwise", "drift-corrected", "none")
+    rule: str = schema.choice("pairwise", "pairwise", "drift-corrected", "none")
     drift_gain: float = schema.number(0.02, 0.0, 0.05)
     codec: str = schema.choice("modular8", "modular8", "modular4", "linear8", "dynamic8", "float16", "float32")
     pull_codec: str = schema.choice("linear8", "linear8", "dynamic8", "float16", "float32")
@@ -153,6 +154,10 @@ class Run:
             raise Misfit(
                 f"the method {self.method} trains a model; a consensus run needs the method mesh", ("model",), ("method",)
             )
+        try:
+            check_rule(self.rule, self.optimiser["name"])
+        except SettingsError as error:
+            raise Misfit(str(error).rstrip("."), ("rule",), ("optimiser",)) from None
         self._check_model()
 
     def _check_model(self) -> None:

@@ -120,6 +120,18 @@ class NoAveraging(AveragingRule):
         return 0.0
 
 
+def check_rule(name: str, optimiser: str) -> None:
+    """Raise SettingsError where the rule does not go with the optimiser of that name.
+
+    The drift correction reads a gradient out of a change of the parameters, by the learning rate: with Adam, whose changes do not
+    grow with the gradient, it would take the models apart.
+    """
+    if name == DriftCorrected.name and optimiser != "sgd":
+        raise SettingsError(
+            f'the rule "{name}" goes with the optimiser "sgd" alone; choose the rule "pairwise" for "{optimiser}"'
+        )
+
+
 def make_rule(name: str, parameter_count: int, learning_rate: float, drift_gain: float = 0.02) -> AveragingRule:
     """Return the rule of a run's settings; raises SettingsError where there is none of that name."""
     if name == Pairwise.name:

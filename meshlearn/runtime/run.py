@@ -19,7 +19,7 @@ from meshlearn.learning import strict_json
 from meshlearn.learning.optimisers import make_optimiser
 from meshlearn.learning.shards import SHA256_HEX, DataManifest
 from meshlearn.learning.spec import ModelSpec
-from meshlearn.protocol.averaging import AveragingRule, make_rule
+from meshlearn.protocol.averaging import AveragingRule, check_rule, make_rule
 from meshlearn.protocol.config import PeerConfig
 from meshlearn.wire import limits
 from meshlearn.wire.codec import Codec
@@ -90,6 +90,7 @@ class RunSettings:
         if self.rule not in RULES:
             raise SettingsError(f'The setting "rule" must be one of {", ".join(RULES)}, but it is {self.rule!r}.')
         make_optimiser(self.optimiser, 1)
+        check_rule(self.rule, self.optimiser["name"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ def test_one_other_byte_is_another_run():
         ("settings.batch_size", True, "batch_size"),
         ("settings.optimiser", ..., "optimiser"),
         ("settings.optimiser", 5, "ptimiser"),
+        ("settings", {"slice_length": 16, "rule": "drift-corrected", "optimiser": {"name": "adam"}}, "pairwise"),
         ("settings.optimiser", {"name": "magic"}, "magic"),
         ("settings.optimiser", {"name": "sgd", "learning_rate": -1}, "learning_rate"),
         ("settings.step_limit", 0, "step_limit"),
