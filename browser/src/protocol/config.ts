@@ -3,7 +3,6 @@
 import { SettingsError } from "../errors.ts";
 import { fromBase64url } from "../wire/base64url.ts";
 import { Codec, isModular } from "../wire/codec.ts";
-import { MODULAR_BLOCK_VALUES, SLICE_VALUES_MAX } from "../wire/limits.ts";
 import { PeerKind } from "../wire/messages.ts";
 
 /** A peer's Ed25519 public key, 43 characters of base64url. */
@@ -103,10 +102,4 @@ export function trains(config: PeerConfig): boolean {
 /** Links the peer holds at most, opened by it or by others. */
 export function linksMax(config: PeerConfig): number {
   return 2 * config.viewSize;
-}
-
-/** The slice length that cuts a vector into about `slices` slices of whole blocks, within the limits. */
-export function sliceLengthFor(parameterCount: number, slices = 8): number {
-  const blocks = Math.ceil(Math.ceil(parameterCount / slices) / MODULAR_BLOCK_VALUES);
-  return Math.min(blocks * MODULAR_BLOCK_VALUES, SLICE_VALUES_MAX);
 }

@@ -37,5 +37,4 @@ export interface TabEnvironment {
   readonly onOnline: (call: () => void) => () => void;
   /** The page is being left: what is to be sent must be sent now. */
   readonly onPageHide: (call: () => void) => () => void;
-  readonly fetch: typeof fetch;
 }

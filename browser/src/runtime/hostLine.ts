@@ -26,6 +26,7 @@ export class HostLine {
   #numbers = 0;
   #loaded: { resolve: (runTag: Uint8Array | null) => void; reject: (error: MeshError) => void } | null = null;
   #left: () => void = () => {};
+  #leaving: Promise<Uint8Array | null> | null = null;
 
   constructor(handle: HostHandle, timing: Timing, listener: HostListener) {
     this.#handle = handle;
@@ -59,9 +60,21 @@ export class HostLine {
     });
   }
 
-  /** Have the Worker say goodbye on every link; not for longer than LEAVE_TIMEOUT_S. */
-  leave(): Promise<void> {
-    return new Promise((resolve) => {
+  /**
+   * Have the Worker say goodbye on every link; not for longer than LEAVE_TIMEOUT_S. Gives the model as it was then, as "export"
+   * does. Whoever asks again meanwhile waits for the same goodbye.
+   */
+  leave(): Promise<Uint8Array | null> {
+    this.#leaving ??= this.#leave();
+    return this.#leaving;
+  }
+
+  async #leave(): Promise<Uint8Array | null> {
+    let model: Answer = null;
+    void this.ask((request) => ({ type: "export", request })).then((answer) => {
+      model = answer;
+    });
+    await new Promise<void>((resolve) => {
       const cancel = this.#timing.later(LEAVE_TIMEOUT_S, resolve);
       this.#left = () => {
         cancel();
@@ -69,6 +82,7 @@ export class HostLine {
       };
       this.tell({ type: "leave" });
     });
+    return (model as Answer) instanceof Uint8Array ? model : null;
   }
 
   /** End the Worker; whoever waits for it is answered. */

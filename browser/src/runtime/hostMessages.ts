@@ -65,8 +65,8 @@ export type FromHost =
   | { readonly type: "connect"; readonly peer: PeerId }
   | { readonly type: "send"; readonly link: number; readonly frames: readonly ArrayBuffer[] }
   | { readonly type: "closeLink"; readonly link: number }
-  /** The model is here; `links` are open and greeted. */
-  | { readonly type: "ready"; readonly pulled: boolean; readonly links: number }
+  /** The model is here; `links` are open and greeted, `peers` of them to peers that train. */
+  | { readonly type: "ready"; readonly pulled: boolean; readonly links: number; readonly peers: number }
   /** The run's step limit is reached: no more training, but averaging goes on. */
   | { readonly type: "trained"; readonly steps: number }
   | {

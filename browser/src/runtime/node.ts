@@ -12,9 +12,8 @@ import type { FromHost, ToHost } from "./hostMessages.ts";
 import type { Identity } from "./identity.ts";
 import { type JoinLink, parseJoinLink } from "./joinLink.ts";
 import { ScreenKeeper } from "./screenKeeper.ts";
-import { overSentence, sentenceOfStatus } from "./sentences.ts";
+import { ENDED, overSentence, sentenceOfStatus } from "./sentences.ts";
 import type {
-  Evaluation,
   RunFacts,
   Session,
   SessionCounters,
@@ -24,13 +23,8 @@ import type {
   SessionStatus,
 } from "./session.ts";
 import { JoinRefused, SignalingClient } from "./signalingClient.ts";
-import {
-  type Introduction,
-  readEvaluation,
-  reportOf,
-  type ServerMessage,
-  type Welcome,
-} from "./signalingMessages.ts";
+import { type Introduction, reportOf, type ServerMessage, type Welcome } from "./signalingMessages.ts";
+import { Story } from "./story.ts";
 import { TabLinks } from "./tabLinks.ts";
 
 export const AGENT = "meshlearn/0.1.0";
@@ -47,6 +41,8 @@ interface Running {
   readonly identity: Identity;
   readonly host: HostLine;
   readonly signaling: SignalingClient;
+  /** Tells the page's log of what changes. */
+  readonly story: Story;
   /** Ends what was begun with the environment. */
   readonly endings: (() => void)[];
   /** There from the first welcome on, which names the STUN and TURN servers. */
@@ -61,7 +57,9 @@ const IDLE: SessionStatus = {
   sentence: "Not started.",
   signaling: "offline",
   links: 0,
+  peers: 0,
   model: null,
+  trainedSteps: null,
   hidden: false,
   wakeLock: "off",
 };
@@ -78,7 +76,8 @@ export class TabSession implements Session {
   /** Counts starts and ends, so that what was begun before one knows that it is out of date. */
   #round = 0;
   #paused = false;
-  #trainedSteps: number | null = null;
+  /** The model as it was at the end. */
+  #kept: Uint8Array | null = null;
   #obstacle: string | null = null;
   #dutyCycle: number;
   #cores: number;
@@ -166,25 +165,15 @@ export class TabSession implements Session {
     }
   }
 
-  async history(): Promise<readonly Evaluation[]> {
-    try {
-      const { baseUrl, run, token } = parseJoinLink(this.#options.link);
-      const headers = { Authorization: `Bearer ${token}` };
-      const fetcher = this.#environment.fetch;
-      const response = await fetcher(`${baseUrl}/api/runs/${run}/history?points=1024`, { headers });
-      const points: unknown = response.ok ? await response.json() : [];
-      return Array.isArray(points) ? points.map(readEvaluation) : [];
-    } catch {
-      return [];
-    }
-  }
-
   async predict(input: Float32Array): Promise<Float32Array | null> {
     const answer = await this.#running?.host.ask((request) => ({ type: "predict", request, input }));
     return answer instanceof Float32Array ? answer : null;
   }
 
   async exportModel(): Promise<Uint8Array | null> {
+    if (this.#kept !== null) {
+      return this.#kept.slice(); // whoever gets it may give it away
+    }
     const answer = await this.#running?.host.ask((request) => ({ type: "export", request }));
     return answer instanceof Uint8Array ? answer : null;
   }
@@ -199,7 +188,7 @@ export class TabSession implements Session {
     const round = this.#round;
     this.#facts = null;
     this.#counters = null;
-    this.#trainedSteps = null;
+    this.#kept = null;
     this.#obstacle = null;
     this.#setStatus({ ...IDLE, state: "loading", sentence: "Loading the run." });
     try {
@@ -208,7 +197,11 @@ export class TabSession implements Session {
         throw new MeshError(obstacle);
       }
       const link = parseJoinLink(this.#options.link);
-      const release = await this.#environment.lockTab(takeOver, () => this.#close("elsewhere", ELSEWHERE));
+      const release = await this.#environment.lockTab(takeOver, () => {
+        if (round === this.#round) {
+          this.#close("elsewhere", ELSEWHERE);
+        }
+      });
       if (round !== this.#round) {
         release?.();
       } else if (release === null) {
@@ -227,9 +220,19 @@ export class TabSession implements Session {
   async stop(): Promise<void> {
     const running = this.#running;
     if (running !== null) {
-      await running.host.leave();
+      await this.#leave(running, "stopped", "Stopped.");
+    } else if (!ENDED.has(this.#status.state)) {
+      this.#close("stopped", "Stopped.");
     }
-    this.#close("stopped", "Stopped.");
+  }
+
+  /** Say goodbye, and keep the model; a later session that has begun meanwhile is left alone. */
+  async #leave(running: Running, state: SessionState, sentence: string): Promise<void> {
+    const model = await running.host.leave();
+    if (this.#running === running) {
+      this.#kept = model;
+      this.#close(state, sentence);
+    }
   }
 
   /** Load the run, then join; resolves when the server has answered. */
@@ -264,15 +267,21 @@ export class TabSession implements Session {
       identity,
       host,
       signaling,
+      story: new Story((news) => this.#hub.emit("notice", { ...news, timeS: this.#counters?.timeS ?? 0 })),
       endings: [releaseTab],
       links: null,
       runTag: null,
     };
     this.#running = running;
     this.#watchPage(running);
-    signaling.onState((state) => this.#setStatus({ signaling: state }));
+    signaling.onState((state) => {
+      if (this.#running === running) {
+        this.#setStatus({ signaling: state });
+        running.story.signaling(state);
+      }
+    });
     signaling.onMessage((message) => this.#signaled(running, message));
-    signaling.onEnd((error) => this.#close(isOver(error) ? "over" : "failed", error.message));
+    signaling.onEnd((error) => this.#closeOf(running, isOver(error) ? "over" : "failed", error.message));
     await this.#load(running);
     if (this.#running === running) {
       this.#enter("joining");
@@ -328,7 +337,8 @@ export class TabSession implements Session {
         end();
       }
     }
-    this.#setStatus({ state, sentence, signaling: "offline", links: 0, model: null });
+    const model = this.#kept === null ? null : this.#status.model;
+    this.#setStatus({ state, sentence, signaling: "offline", links: 0, peers: 0, model });
     this.#holdScreen();
   }
 
@@ -371,11 +381,15 @@ export class TabSession implements Session {
         running.links?.closeLink(message.link);
         break;
       case "ready":
-        this.#setStatus({ model: message.pulled ? "pulled" : "initial", links: message.links });
+        this.#setStatus({
+          model: message.pulled ? "pulled" : "initial",
+          links: message.links,
+          peers: message.peers,
+        });
         this.#enter(this.#paused ? "paused" : "training");
         break;
       case "trained":
-        this.#trainedSteps = message.steps;
+        this.#setStatus({ trainedSteps: message.steps });
         this.#enter(this.#status.state);
         break;
       case "counters":
@@ -403,8 +417,11 @@ export class TabSession implements Session {
         return { ...row, bytesIn: channel?.bytesIn ?? 0, bytesOut: channel?.bytesOut ?? 0 };
       }),
     );
-    if (counters.links !== this.#status.links) {
-      this.#setStatus({ links: counters.links });
+    const greeted = links.filter((link) => link.greeted);
+    const peers = greeted.filter(({ kind }) => kind !== "tracker").length;
+    running.story.links(greeted);
+    if (greeted.length !== this.#status.links || peers !== this.#status.peers) {
+      this.#setStatus({ links: greeted.length, peers });
       this.#enter(this.#status.state);
     }
     running.signaling.send(reportOf(counters, this.#status.model !== null));
@@ -441,16 +458,11 @@ export class TabSession implements Session {
         this.#hub.emit("mesh", message.picture);
         break;
       case "over":
-        void this.#over(running, message.reason);
+        void this.#leave(running, "over", overSentence(message.reason));
         break;
       default:
         break;
     }
-  }
-
-  async #over(running: Running, reason: string): Promise<void> {
-    await running.host.leave();
-    this.#closeOf(running, "over", overSentence(reason));
   }
 
   /** A tracker connects by itself to those whom it follows. */
@@ -482,8 +494,7 @@ export class TabSession implements Session {
   }
 
   #enter(state: SessionState): void {
-    const circumstances = { trainedSteps: this.#trainedSteps, obstacle: this.#obstacle };
-    const sentence = sentenceOfStatus({ ...this.#status, state }, circumstances);
+    const sentence = sentenceOfStatus({ ...this.#status, state }, this.#obstacle);
     this.#setStatus({ state, sentence });
     this.#holdScreen();
   }

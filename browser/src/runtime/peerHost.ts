@@ -14,7 +14,7 @@ import type { Zstd } from "../wire/zstd.ts";
 import type { StartEngineWorker } from "./engineWorkers.ts";
 import type { FromHost, HostPort, Load, ToHost } from "./hostMessages.ts";
 import { saveVector } from "./modelFile.ts";
-import { greetedLinks, Reporter } from "./reporter.ts";
+import { linkCounts, Reporter } from "./reporter.ts";
 import { peerConfigOf } from "./run.ts";
 import type { RunFiles } from "./runFiles.ts";
 import { type LoadedRun, loadRun } from "./runLoader.ts";
@@ -254,7 +254,9 @@ export class PeerHost {
         this.#port.post(action);
         break;
       case "ready":
-        this.#port.post({ ...action, links: this.#peer === null ? 0 : greetedLinks(this.#peer) });
+        if (this.#peer !== null) {
+          this.#port.post({ ...action, ...linkCounts(this.#peer) });
+        }
         break;
       case "closeLink":
         this.#full.delete(action.link);

@@ -102,7 +102,7 @@ export class Reporter {
       steps,
       samples,
       samplesPerSecond: rate(samples, last?.samples),
-      links: greetedLinks(this.#peer),
+      links: linkCounts(this.#peer).links,
       bytesIn,
       bytesOut,
       bytesInPerSecond: rate(bytesIn, last?.bytesIn),
@@ -118,9 +118,10 @@ export class Reporter {
   }
 }
 
-/** Links whose other side has said who it is. */
-export function greetedLinks(peer: Peer): number {
-  return [...peer.links.values()].filter((link) => link.greeted).length;
+/** Links whose other side has said who it is, and how many of them lead to peers that train. */
+export function linkCounts(peer: Peer): { readonly links: number; readonly peers: number } {
+  const greeted = [...peer.links.values()].filter((link) => link.greeted);
+  return { links: greeted.length, peers: greeted.filter(({ kind }) => kind !== PeerKind.TRACKER).length };
 }
 
 function rowOf(link: Link): HostLinkRow {

@@ -6,6 +6,7 @@
  */
 
 import { MeshError, SettingsError } from "../errors.ts";
+import { partsMax } from "../learning/parts.ts";
 import { readSafetensors } from "../learning/safetensors.ts";
 import { ModelSpec } from "../learning/spec.ts";
 import {
@@ -154,6 +155,7 @@ export function factsOf(run: Run): RunFacts {
     codec: codecName(settings.codec),
     rule: settings.rule,
     batchSize: settings.batchSize,
+    coresMax: partsMax(spec, settings.batchSize),
     stepLimit: settings.stepLimit,
     goalAccuracy: settings.goalAccuracy,
     dataName: data.name,

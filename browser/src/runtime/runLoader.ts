@@ -3,7 +3,6 @@
 import { DataError, MeshError } from "../errors.ts";
 import { Dataset } from "../learning/dataset.ts";
 import { WasmEngine } from "../learning/engineWasm.ts";
-import { partsMax } from "../learning/parts.ts";
 import { unpackShard } from "../learning/shards.ts";
 import { Trainer } from "../learning/trainer.ts";
 import { type AveragingRule, makeRule } from "../protocol/averaging.ts";
@@ -49,9 +48,10 @@ export async function loadRun(
       `${link.baseUrl} serves no manifest of run ${link.run}; check that it is a meshlearn server.`,
     );
   }
-  hearFacts(factsOf(run));
+  const facts = factsOf(run);
+  hearFacts(facts);
   const { settings, data, spec } = run;
-  const workersMax = Math.min(coresMax, partsMax(spec, settings.batchSize));
+  const workersMax = Math.min(coresMax, facts.coresMax);
   const [zstd, kernels] = await Promise.all([loadZstd(), loadKernels(workersMax > 1)]);
   hearProgress({ part: "engine", bytes: 1, bytesTotal: 1, cached: false });
   const initial = readInitial(run, await files.initial(run.initial, hear("initial", run.initial.bytes)));

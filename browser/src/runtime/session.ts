@@ -46,8 +46,12 @@ export interface SessionStatus {
   readonly signaling: SignalingState;
   /** Links that are open and greeted. */
   readonly links: number;
-  /** Whether the model is here, and whether it came from peers (null: not yet). */
+  /** Those of them that lead to peers which train: all but trackers. */
+  readonly peers: number;
+  /** Whether `exportModel` has a model, and whether it came from peers (null: there is none). It is kept after the end. */
   readonly model: "pulled" | "initial" | null;
+  /** Where the run's step limit is reached, how many steps that were; null before that. */
+  readonly trainedSteps: number | null;
   /** Whether the tab trains more slowly because it is in the background or the device asks for it. */
   readonly hidden: boolean;
   readonly wakeLock: WakeLockState;
@@ -133,7 +137,7 @@ export interface LossPoint {
   readonly accuracy: number;
 }
 
-/** "evaluation": a point of the run's curve, measured by its tracker on the test set; `history()` has the earlier ones. */
+/** "evaluation": a point of the run's curve, measured by its tracker on the test set. */
 export interface Evaluation {
   readonly timeS: number;
   readonly steps: number | null;
@@ -184,6 +188,8 @@ export interface RunFacts {
   readonly codec: string;
   readonly rule: string;
   readonly batchSize: number;
+  /** The most cores that can share one of its batches. */
+  readonly coresMax: number;
   readonly stepLimit: number | null;
   readonly goalAccuracy: number | null;
   readonly dataName: string;
@@ -261,19 +267,17 @@ export interface Session {
 
   /** Ask the server who takes part; answered by "mesh". Twice a second at most are sent. */
   askForMesh(): void;
-  /** The run's curve so far; empty where the server does not answer. */
-  history(): Promise<readonly Evaluation[]>;
   /**
    * Class probabilities of one example with the model as it is here, float32 [classes]; null while there is no model.
    * `input` is float32 in the scale that the model reads (images 0..1), of the run's input shape.
    */
   predict(input: Float32Array): Promise<Float32Array | null>;
-  /** The model as it is here, as a safetensors file (one tensor, "vector"); null while there is none. */
+  /**
+   * The model as it is here, as a safetensors file (one tensor, "vector"); null while there is none. Where the Worker could
+   * say goodbye, that is after stop() and after the end of the run, it is the model as it was then, until start().
+   */
   exportModel(): Promise<Uint8Array | null>;
 }
 
 /** createSession.ts has the one of this page; a page's test may have another. */
 export type CreateSession = (options: SessionOptions) => Session;
-
-/** What this browser or the way in which the page was opened lacks, as one sentence that says what to do; null for nothing. */
-export type FindObstacle = () => string | null;

@@ -156,8 +156,8 @@ export function decodeServerMessage(text: string): ServerMessage {
   return readMessage(fields);
 }
 
-/** One point of a run's curve as JSON, in a message or in the history. */
-export function readEvaluation(fields: JsonObject): Evaluation {
+/** One point of a run's curve. */
+function readEvaluation(fields: JsonObject): Evaluation {
   return {
     timeS: finite(fields, "time_s"),
     steps: optional(fields, "steps"),

@@ -30,7 +30,6 @@ export function pageEnvironment(): TabEnvironment {
     onVisibility: (call) => listen(document, "visibilitychange", call),
     onOnline: (call) => listen(window, "online", call),
     onPageHide: (call) => listen(window, "pagehide", call),
-    fetch: (input, init) => fetch(input, init),
   };
 }
 

@@ -74,17 +74,14 @@ export class TabLinks {
   /** Send the frames of one message. */
   send(link: number, frames: readonly ArrayBuffer[]): void {
     const channel = this.#channels.get(link);
-    if (channel === undefined || channel.closed) {
+    if (channel === undefined) {
       return;
     }
-    try {
-      for (const frame of frames) {
-        channel.send(new Uint8Array(frame));
-      }
-    } catch (error) {
-      if (!(error instanceof ChannelClosed)) {
-        throw error;
-      }
+    const isSent = sendAll(
+      channel,
+      frames.map((frame) => new Uint8Array(frame)),
+    );
+    if (!isSent) {
       return; // onClosed tells the core
     }
     if (channel.bufferedAmount > BUFFERED_BYTES_HIGH && !this.#congested.has(link)) {
@@ -153,9 +150,7 @@ export class TabLinks {
     const goodbye = { type: MessageType.GOODBYE, reason: Reason.LEAVING, text: "the tab was closed" };
     const [frame] = splitMessage(encode(goodbye, runTag), 0);
     for (const channel of this.#channels.values()) {
-      if (!channel.closed) {
-        channel.send(frame as Frame);
-      }
+      sendAll(channel, [frame as Frame]);
     }
   }
 
@@ -207,6 +202,24 @@ export class TabLinks {
     this.#parts.tell({ type: "connectFailed", peer });
     rethrowUnlessExpected(error);
   }
+}
+
+/** Send on a channel that may close meanwhile; whether all of it was taken. */
+function sendAll(channel: Channel, frames: readonly Frame[]): boolean {
+  if (channel.closed) {
+    return false;
+  }
+  try {
+    for (const frame of frames) {
+      channel.send(frame);
+    }
+  } catch (error) {
+    if (!(error instanceof ChannelClosed)) {
+      throw error;
+    }
+    return false;
+  }
+  return true;
 }
 
 function rethrowUnlessExpected(error: unknown): void {

@@ -69,11 +69,6 @@ function scaleCodes(
   }
 }
 
-/** The 256 values of Dettmers' (2016) signed dynamic tree in rising order, float32, from -1 to 1. */
-export function dynamicLevels(): Float32Array {
-  return levels.slice();
-}
-
 /**
  * Quantise float32 [n] to the nearest dynamic-tree level of value / (its block's largest magnitude), blocks of 256; a value
  * halfway between two levels takes the lower one. Returns the scales, float32 [blocks]. PayloadRefused where a value is not finite.

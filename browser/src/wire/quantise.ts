@@ -33,13 +33,11 @@ export type ModularBits = 4 | 8;
 /** One block of scratch, as floats and as their bits: 8 KiB, shared by all calls of the thread. */
 const scratch = new Float32Array(BLOCK);
 const scratchBits = new Int32Array(scratch.buffer);
-/** The dither table and, after it, its first block once more, so that no block of it wraps around. */
+/**
+ * The dither: the 4,096 values (k + 1/2) / 4096 - 1/2, shuffled by Generator(0), float32; their sum is exactly 0. After them comes
+ * the first block once more, so that no block of it wraps around.
+ */
 export const ring = makeRing();
-
-/** The dither: the 4,096 values (k + 1/2) / 4096 - 1/2, shuffled by Generator(0), float32; their sum is exactly 0. */
-export function ditherTable(): Float32Array {
-  return ring.slice(0, TABLE);
-}
 
 /**
  * Where in the table the dither of a message starts: both sides derive it from the exchange id (its two halves).

@@ -205,7 +205,7 @@ describe("the page's commands", () => {
       state: "stopped",
       signaling: "offline",
       links: 0,
-      model: null,
+      peers: 0,
     });
     expect(other.host).toBeNull();
     await time.pass(1.5);
@@ -216,6 +216,34 @@ describe("the page's commands", () => {
     expect(other.session.status.state).toBe("training");
     await time.pass(3);
     expect(one.session.status.links).toBe(1);
+  });
+
+  test("stop that is asked for again and again ends one session, not the next one", async () => {
+    const tab = world.tab();
+    await tab.start();
+    const stops = [tab.session.stop(), tab.session.stop(), tab.session.stop()];
+    await time.pass(0.1, () => tab.session.status.state === "stopped");
+    await tab.start();
+    await time.pass(3);
+    await Promise.all(stops);
+    expect(tab.session.status.state).toBe("training");
+  });
+
+  test("the model is kept after the end, and let go at the next start", async () => {
+    const tab = world.tab();
+    await tab.start();
+    await time.pass(2);
+    tab.session.pause();
+    await time.pass(0.5);
+    const last = await soon(tab.vector());
+    await soon(tab.session.stop());
+    expect(tab.session.status.model).toBe("initial");
+    // whoever gets it may give it away, and ask again
+    (await tab.session.exportModel())?.fill(0);
+    expect(await tab.vector()).toEqual(last);
+    void tab.session.start();
+    expect(tab.session.status.model).toBeNull();
+    expect(await soon(tab.session.exportModel())).toBeNull();
   });
 
   test("stop while loading ends it there", async () => {
@@ -239,6 +267,11 @@ describe("what happens to a tab", () => {
     await time.pass(1.5);
     expect(one.session.status.links).toBe(0);
     expect(one.session.status.sentence).toBe("Training alone until peers come.");
+    const whom = other.session.peer?.slice(0, 6);
+    expect(one.heard.notice?.map(({ sentence }) => sentence)).toEqual([
+      `A link is open to the browser tab ${whom}.`,
+      `The link is gone to the browser tab ${whom}.`,
+    ]);
   });
 
   test("a server that goes away is waited for while training and averaging go on", async () => {
@@ -251,11 +284,13 @@ describe("what happens to a tab", () => {
     const before = one.session.counters?.exchangesAccepted ?? 0;
     expect(one.session.status).toMatchObject({ state: "training", signaling: "away", links: 1 });
     await time.pass(20);
+    expect(one.heard.notice?.at(-1)?.sentence).toBe("The server is away.");
     expect(one.session.counters?.exchangesAccepted).toBeGreaterThan(before);
     server.isDown = false;
     one.comeOnline();
     await time.pass(0.5);
     expect(one.session.status.signaling).toBe("online");
+    expect(one.heard.notice?.at(-1)).toMatchObject({ level: "info", sentence: "The server is back." });
     expect(await time.pass(60, () => other.session.status.signaling === "online")).toBe(true);
   });
 
@@ -276,8 +311,6 @@ describe("what happens to a tab", () => {
   test("the run's curve and its end reach the page", async () => {
     const tab = world.tab();
     await tab.start();
-    server.history = [{ time_s: 1, accuracy: 0.5 }];
-    expect(await tab.session.history()).toMatchObject([{ timeS: 1, accuracy: 0.5, loss: null }]);
     server.broadcast({ type: "evaluation", time_s: 2, accuracy: 0.75, loss: 0.5 });
     await time.pass(0.1);
     expect(tab.heard.evaluation).toMatchObject([{ timeS: 2, accuracy: 0.75 }]);
@@ -293,7 +326,9 @@ describe("what happens to a tab", () => {
       state: "over",
       signaling: "offline",
       sentence: "The run is over: the goal is reached.",
+      model: "initial",
     });
+    expect((await tab.vector()).length).toBe(tab.session.facts?.parameters);
   });
 
   test("the step limit of the run ends the training, not the averaging", async () => {

@@ -25,7 +25,6 @@ export class FakeServer {
   knowsRanges = true;
   isDown = false;
   isOver = false;
-  history: JsonObject[] = [];
   readonly #sockets = new Set<FakeSocket>();
 
   constructor(run: TestRun) {
@@ -47,9 +46,6 @@ export class FakeServer {
     const token = new Headers(init?.headers).get("Authorization");
     if (token !== `Bearer ${this.run.token}`) {
       return new Response("{}", { status: 401 });
-    }
-    if (url.pathname === `/api/runs/${this.run.id}/history`) {
-      return Response.json(this.history);
     }
     const file = this.run.files.get(url.pathname);
     return file === undefined

@@ -155,7 +155,6 @@ export class Tab {
       onVisibility: listened("visibility"),
       onOnline: listened("online"),
       onPageHide: listened("pageHide"),
-      fetch: server.fetch,
     };
   }
 
