@@ -128,7 +128,7 @@ def check_rule(name: str, optimiser: str) -> None:
     """
     if name == DriftCorrected.name and optimiser != "sgd":
         raise SettingsError(
-            f'the rule "{name}" goes with the optimiser "sgd" alone; choose the rule "pairwise" for "{optimiser}"'
+            f'The rule "{name}" goes with the optimiser "sgd" alone; choose the rule "pairwise" for "{optimiser}".'
         )
 
 
