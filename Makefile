@@ -7,7 +7,7 @@ CHROMIUM := $(VENV)/.chromium
 JOBS   ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak screenshots lock clean
+.PHONY: help setup demo test check browser-check format bench soak screenshots lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,15 +28,17 @@ setup: $(STAMP) $(CHROMIUM) ## install everything into .venv, and a browser for 
 demo: $(STAMP) ## four peers train on handwritten digits over WebRTC, live in the terminal
 	@$(BIN)/meshlearn demo
 
-test: setup ## run every test
-	@$(BIN)/python browser/build_hook.py
+test: setup browser-check ## run every test, Python and TypeScript, and lint and type-check TypeScript
 	@$(BIN)/python -m pytest -n $(JOBS)
 	@$(BIN)/python browser/build_hook.py --run test
 
-check: $(STAMP) ## lint and type-check, Python and TypeScript
+check: browser-check ## lint and type-check, Python and TypeScript
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
+
+# A prerequisite, so that `make check test` does it once. It builds the page, too.
+browser-check: $(STAMP)
 	@$(BIN)/python browser/build_hook.py --run check
 
 format: $(STAMP) ## format the code
