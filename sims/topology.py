@@ -24,7 +24,7 @@ def make_topology(name: str, peers: int, degree: int, generator: np.random.Gener
     if name == "geometric":
         return random_geometric(peers, generator)
     if name == "complete":
-        return [[other for other in range(peers) if other != peer] for peer in range(peers)]
+        return complete(peers)
     raise SettingsError(f'There is no topology "{name}"; use ring, torus, regular, geometric or complete.')
 
 
@@ -58,12 +58,23 @@ def torus(peers: int) -> Neighbours:
     return _from_edges(peers, edges)
 
 
+def complete(peers: int) -> Neighbours:
+    """Return everybody linked with everybody."""
+    return [[other for other in range(peers) if other != peer] for peer in range(peers)]
+
+
 def random_regular(peers: int, degree: int, generator: np.random.Generator) -> Neighbours:
-    """Return a random graph of that degree, by pairing ends and switching what does not fit (McKay & Wormald 1990)."""
+    """Return a random graph of that degree, by pairing ends and switching what does not fit (McKay & Wormald 1990).
+
+    Of more than half of all links those are drawn that are left out: in a graph that is nearly full no switch would fit.
+    """
     if degree >= peers or peers * degree % 2:
         raise SettingsError(
             f"{peers} peers of {degree} links each make no graph; one of the two numbers is even, and links are fewer."
         )
+    if 2 * degree >= peers:
+        missing = random_regular(peers, peers - 1 - degree, generator)
+        return [[other for other in row if other not in missing[peer]] for peer, row in enumerate(complete(peers))]
     ends = generator.permutation(np.repeat(np.arange(peers), degree))
     pairs = [(int(one), int(other)) for one, other in zip(ends[0::2], ends[1::2], strict=True)]
     seen: dict[tuple[int, int], int] = {}

@@ -29,6 +29,16 @@ def test_every_method_of_a_scenario_is_there():
     assert set(METHODS) == {"mesh", *BASELINES}
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_runs_with_a_handful_of_peers_and_with_one(method: str):
+    """With 5 peers and a degree of 3 the number of ends is odd, and a method with a graph takes the complete one."""
+    for peers in range(1, 7):
+        for graph in ("ring", "regular"):
+            result = run(method, peers=peers, duration_s=2.0, **{"run.graph": graph, "evaluation.every_s": 1.0})
+            assert result.complete
+            assert result.series[-1]["steps"] > 0
+
+
 @pytest.mark.parametrize("method", BASELINES)
 def test_a_method_repeats_itself_under_churn_and_loss(method: str):
     once, again = run(method, **CHURN), run(method, **CHURN)

@@ -15,6 +15,7 @@ from sims.topology import (
     averaging_ticks_bounds,
     expected_averaging_matrix,
     make_topology,
+    random_regular,
     second_eigenvalue,
 )
 from tests.sims.worlds import consensus as consensus_world
@@ -72,6 +73,15 @@ def test_averaging_takes_the_time_that_the_second_eigenvalue_says(name: str, pee
     epsilon = 0.05
     low, high = averaging_ticks_bounds(eigenvalue, epsilon)
     assert low <= consensus.averaging_ticks(graph, epsilon, 400, np.random.default_rng(6)) <= high
+
+
+@pytest.mark.parametrize("peers", range(1, 14))
+def test_there_is_a_regular_graph_of_every_degree_that_there_can_be(peers: int):
+    for degree in range(peers):
+        if peers * degree % 2 == 0:
+            graph = random_regular(peers, degree, np.random.default_rng(degree))
+            assert [len(set(row)) for row in graph] == [degree] * peers
+            assert all(peer != other and peer in graph[other] for peer, row in enumerate(graph) for other in row)
 
 
 @pytest.mark.parametrize(("name", "peers", "degree"), [("ring", 9, 2), ("torus", 36, 4), ("regular", 50, 3), ("complete", 7, 6)])
