@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { Curve } from "./curve.ts";
+import { Curve, onOneAxis } from "./curve.ts";
 import { find } from "./dom.ts";
 import { clockTime, duration, loss, percent } from "./format.ts";
 
@@ -116,6 +116,7 @@ class Plot {
   readonly #isShare: boolean;
   readonly #readout = document.createElement("p");
   #plot: uPlot | null = null;
+  #origin = 0;
 
   constructor(
     element: HTMLElement,
@@ -224,18 +225,11 @@ class Plot {
   }
 
   #data(since: number | null): uPlot.AlignedData {
-    const tables = SOURCES.map((source) => {
-      const { xs, ys } = this.#curves[source];
-      const from =
-        since === null
-          ? 0
-          : Math.max(
-              0,
-              xs.findIndex((x) => x >= since),
-            );
-      const gone = since !== null && xs.every((x) => x < since);
-      return [gone ? [] : xs.slice(from), gone ? [] : ys.slice(from)] as uPlot.AlignedData;
-    });
+    const { origin, tables } = onOneAxis(
+      SOURCES.map((source) => this.#curves[source]),
+      since,
+    );
+    this.#origin = origin;
     return uPlot.join(tables);
   }
 
@@ -282,7 +276,7 @@ class Plot {
     }
     const x = plot.data[0][index];
     const parts = [...SOURCES].reverse().flatMap((source) => {
-      const value = nearest(this.#curves[source], x);
+      const value = nearest(this.#curves[source], x + this.#origin);
       return value === null ? [] : [`${LABELS[source]} ${this.#format(value)}`];
     });
     this.#readout.textContent = `${duration(x)}: ${parts.join(" · ")}`;

@@ -70,3 +70,24 @@ export class Curve {
     this.#pushesPerPoint *= 2;
   }
 }
+
+/** What a chart draws of several curves. */
+export interface Drawn {
+  /** How far the axis has moved: x - origin is drawn. */
+  readonly origin: number;
+  readonly tables: [number[], number[]][];
+}
+
+/**
+ * The points of `curves` from `since` on (null: all) on one axis. Where one of them begins before 0, which is when the tracker
+ * began, the axis begins there instead: nobody counts seconds from below 0.
+ */
+export function onOneAxis(curves: readonly Curve[], since: number | null): Drawn {
+  const origin = Math.min(0, ...curves.map(({ xs }) => xs[0] ?? 0));
+  const tables = curves.map(({ xs, ys }): [number[], number[]] => {
+    const first = since === null ? 0 : xs.findIndex((x) => x >= since);
+    const from = first < 0 ? xs.length : first;
+    return [xs.slice(from).map((x) => x - origin), ys.slice(from)];
+  });
+  return { origin, tables };
+}

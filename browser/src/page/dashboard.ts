@@ -1,5 +1,6 @@
 /** Shows what a session says: status, figures, curves, the mesh, the log. */
 
+import { awaySentence, ENDED, noModelSentence } from "../runtime/sentences.ts";
 import type {
   Evaluation,
   LoadingProgress,
@@ -24,7 +25,6 @@ import { TryModel } from "./tryModel.ts";
 const MESH_EVERY_MS = 3_000;
 const LOG_LINES_MAX = 40;
 const HISTORY_LONG_S = 300;
-const ENDED: ReadonlySet<SessionState> = new Set(["over", "stopped", "elsewhere", "failed"]);
 const PARTS: Readonly<Record<LoadingProgress["part"], string>> = {
   manifest: "what the run is",
   initial: "the model",
@@ -49,7 +49,8 @@ export class Dashboard {
   readonly #try: TryModel;
   readonly #progress = find<HTMLProgressElement>(".loading");
   #evaluator: Evaluator | null = null;
-  #timeS = 0;
+  /** The session that has its evaluator, or waits for it: an object of its own for each; null where none does. */
+  #measured: object | null = null;
   #lastState: SessionState = "idle";
   #hasHistory = false;
   #lastRunS = 0;
@@ -59,11 +60,15 @@ export class Dashboard {
     this.#token = token;
     this.#device = device;
     this.#try = new TryModel({
-      predict: (input) => session.predict(input),
+      predict: (input) => this.#predict(input),
+      absence: () => noModelSentence(session.status.state),
       example: async () => (await this.#evaluator?.example()) ?? null,
     });
     session.on("status", (status) => this.#showStatus(status));
-    session.on("facts", (facts) => this.#try.fit(facts));
+    session.on("facts", (facts) => {
+      this.#try.fit(facts);
+      device.fit(facts);
+    });
     session.on("progress", (progress) => this.#showProgress(progress));
     session.on("counters", (counters) => this.#showCounters(counters));
     session.on("links", (links) => this.#mesh.showLinks(links));
@@ -74,8 +79,8 @@ export class Dashboard {
     });
     session.on("loss", (point) => {
       reached("first batch");
-      this.charts.push("batch", this.#clock.at(point.timeS), point.accuracy, point.loss);
-      this.#timeS = point.timeS;
+      this.#clock.read(point.timeS, performance.now() / 1000);
+      this.charts.push("batch", this.#clock.now, point.accuracy, point.loss);
       this.#try.modelChanged();
     });
     session.on("evaluation", (evaluation) => this.#showEvaluation(evaluation));
@@ -104,12 +109,12 @@ export class Dashboard {
       this.charts.push("run", timeS, accuracy, nats);
       this.#lastRunS = timeS;
     }
-    this.#clock.assume(this.#lastRunS, this.#timeS);
+    this.#clock.assume(this.#lastRunS);
   }
 
   /** The person has pressed start. */
   begin(): void {
-    this.charts.joinedAt = this.#clock.at(0);
+    this.charts.joinedAt = this.#clock.now;
     if (this.#lastRunS > HISTORY_LONG_S) {
       find<HTMLInputElement>('[name="window"][value="mine"]').click();
     }
@@ -129,11 +134,7 @@ export class Dashboard {
     }
     const words = state === "stopped" || state === "over" ? this.#thanks() : "";
     setText(field("sentence"), words === "" ? status.sentence : `${status.sentence} ${words}`);
-    const isAway = status.signaling === "away" && !ENDED.has(state);
-    setText(
-      field("away"),
-      isAway ? "The server is away; training goes on with the peers you are linked to." : "",
-    );
+    setText(field("away"), awaySentence(status));
     const pause = action("pause");
     setText(pause, state === "paused" ? "Resume" : "Pause");
     pause.hidden = state !== "training" && state !== "paused";
@@ -161,23 +162,48 @@ export class Dashboard {
   #showRest(): void {
     setFigure(field("rate"), 0, "0");
     setFigure(field("links"), 0, "0");
-    setText(field("online"), "linked");
+    setText(field("online"), "open");
     setText(field("rate-in"), bytesPerSecond(0));
     setText(field("rate-out"), bytesPerSecond(0));
   }
 
   #turned(state: SessionState): void {
-    if (state === "training" && this.#evaluator === null) {
+    if (state === "loading") {
+      this.#clock.restart();
+      this.#closeEvaluator();
+      this.#mesh.clear("Waiting for the first peer.");
+    }
+    if (state === "training" && this.#measured === null) {
       void this.#openEvaluator();
       this.#session.askForMesh();
     }
     if (ENDED.has(state)) {
-      this.#evaluator?.stop();
-      this.#evaluator = null;
-      action("example").disabled = true;
-      this.#mesh.clear();
+      this.#mesh.clear(state === "over" ? "The run is over; no link is left." : "Stopped; no link is left.");
       this.#showRest();
+      void this.#settle();
     }
+  }
+
+  /** What has ended can still be tried, where its model was kept. */
+  async #settle(): Promise<void> {
+    const evaluator = this.#evaluator;
+    const model = await this.#session.exportModel();
+    if (evaluator === null || evaluator !== this.#evaluator) {
+      return;
+    }
+    if (model === null) {
+      this.#closeEvaluator();
+    } else {
+      await evaluator.rest(model);
+    }
+    this.#try.modelChanged();
+  }
+
+  async #predict(input: Float32Array): Promise<Float32Array | null> {
+    if (!ENDED.has(this.#session.status.state)) {
+      return this.#session.predict(input);
+    }
+    return (await this.#evaluator?.predict(input)) ?? null;
   }
 
   async #openEvaluator(): Promise<void> {
@@ -185,18 +211,30 @@ export class Dashboard {
     if (facts === null) {
       return;
     }
+    const session = {};
+    this.#measured = session;
     const opened = await Evaluator.open(
       facts,
       this.#token,
       () => this.#session.exportModel(),
       (measured) => this.#showMeasured(measured),
     );
-    if (ENDED.has(this.#session.status.state)) {
-      opened?.stop();
+    if (session !== this.#measured) {
+      opened?.stop(); // another session has begun meanwhile
       return;
     }
     this.#evaluator = opened;
     action("example").disabled = opened === null;
+    if (ENDED.has(this.#session.status.state)) {
+      await this.#settle();
+    }
+  }
+
+  #closeEvaluator(): void {
+    this.#measured = null;
+    this.#evaluator?.stop();
+    this.#evaluator = null;
+    action("example").disabled = true;
   }
 
   #showProgress({ part, bytes: done, bytesTotal, cached }: LoadingProgress): void {
@@ -208,7 +246,7 @@ export class Dashboard {
   }
 
   #showCounters(counters: SessionCounters): void {
-    this.#timeS = counters.timeS;
+    this.#clock.read(counters.timeS, performance.now() / 1000);
     this.#device.showCores(counters);
     setFigure(field("rate"), counters.samplesPerSecond, shortNumber(counters.samplesPerSecond));
     setFigure(field("samples"), counters.samples, shortNumber(counters.samples));
@@ -231,7 +269,7 @@ export class Dashboard {
 
   #showMesh(mesh: Mesh): void {
     this.#mesh.showMesh(mesh, this.#session.peer ?? "");
-    setText(field("online"), `linked, of ${mesh.online.toLocaleString("en")} online`);
+    setText(field("online"), `open, ${mesh.online.toLocaleString("en")} online`);
     const all = mesh.peers.reduce((sum, row) => sum + (row.samples ?? 0), 0);
     const own = Number(field("samples").dataset.value ?? 0);
     if (all > 0) {
@@ -240,7 +278,7 @@ export class Dashboard {
   }
 
   #showEvaluation({ timeS, accuracy, loss: nats }: Evaluation): void {
-    const moved = this.#clock.tie(timeS, this.#timeS);
+    const moved = this.#clock.tie(timeS);
     if (moved !== 0) {
       this.charts.shiftOwn(moved);
     }
@@ -251,7 +289,7 @@ export class Dashboard {
   }
 
   #showMeasured({ accuracy, loss: nats }: Measured): void {
-    this.charts.push("own", this.#clock.at(this.#timeS), accuracy, nats);
+    this.charts.push("own", this.#clock.now, accuracy, nats);
     setFigure(field("accuracy"), accuracy, percent(accuracy));
     setFigure(field("loss"), nats, loss(nats));
   }

@@ -1,7 +1,7 @@
 /** The sliders: how much of the device and of the connection the tab may use. Kept in this browser for the next visit. */
 
 import { coresMax } from "../runtime/createSession.ts";
-import type { Session, SessionCounters, SessionStatus } from "../runtime/session.ts";
+import type { RunFacts, Session, SessionCounters, SessionStatus } from "../runtime/session.ts";
 import { field, find, setText } from "./dom.ts";
 import { bytesPerSecond } from "./format.ts";
 import { keep, read } from "./theme.ts";
@@ -34,9 +34,7 @@ export class Device {
   #coresInUse = 0;
 
   constructor() {
-    const cores = coresMax();
-    this.#cores.max = String(cores);
-    field("cores").hidden = cores === 1;
+    this.#offerCores(coresMax());
     restore(this.#share, SHARE_KEY);
     restore(this.#cores, CORES_KEY);
     restore(this.#upload, UPLOAD_KEY);
@@ -77,6 +75,12 @@ export class Device {
     this.#session = session;
   }
 
+  /** Offer no more cores than can share a batch of the run. */
+  fit(facts: RunFacts): void {
+    this.#offerCores(Math.min(coresMax(), facts.coresMax));
+    this.#words();
+  }
+
   /** How many cores train at the moment. */
   showCores({ cores, sharedSteps }: SessionCounters): void {
     this.#coresInUse = cores;
@@ -93,6 +97,11 @@ export class Device {
       unsupported: "This browser cannot keep the screen awake; training goes on while the page is open.",
     };
     setText(field("wake-words"), this.#awake.checked ? words[state] : "");
+  }
+
+  #offerCores(most: number): void {
+    this.#cores.max = String(most); // a larger choice becomes this one, and is kept for other runs
+    field("cores").hidden = most === 1;
   }
 
   #words(): void {

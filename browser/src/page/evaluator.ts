@@ -25,7 +25,7 @@ export class Evaluator {
   readonly #heard: (measured: Measured) => void;
   #ids = 0;
   #timer = 0;
-  #isStopped = false;
+  #isResting = false;
 
   private constructor(exportModel: () => Promise<Uint8Array | null>, heard: (measured: Measured) => void) {
     this.#exportModel = exportModel;
@@ -64,27 +64,49 @@ export class Evaluator {
     return answer.kind === "example" ? answer : null;
   }
 
+  /** Measure a last time, with the model as it has become; then only guess with it. */
+  async rest(model: Uint8Array): Promise<void> {
+    this.#endTurns();
+    await this.#measure(model);
+  }
+
+  /** Class probabilities of an image with the model that was measured last; null where there is none. */
+  async predict(input: Float32Array): Promise<Float32Array | null> {
+    const answer = await this.#ask({ kind: "predict", input });
+    return answer.kind === "predicted" ? answer.probabilities : null;
+  }
+
   stop(): void {
-    this.#isStopped = true;
-    clearTimeout(this.#timer);
+    this.#endTurns();
     this.#worker.terminate();
+  }
+
+  #endTurns(): void {
+    this.#isResting = true;
+    clearTimeout(this.#timer);
   }
 
   async #turn(): Promise<void> {
     let pauseMs = PAUSE_MS_MIN;
     const model = document.hidden ? null : await this.#exportModel();
-    if (model !== null && !this.#isStopped) {
-      const answer = await this.#ask({ kind: "evaluate", model }, [model.buffer as ArrayBuffer]);
-      if (answer.kind === "evaluated" && !this.#isStopped) {
-        this.#heard(answer);
-        pauseMs = Math.max(PAUSE_MS_MIN, PAUSE_FACTOR * answer.tookMs);
-      }
+    if (model !== null && !this.#isResting) {
+      pauseMs = Math.max(PAUSE_MS_MIN, PAUSE_FACTOR * (await this.#measure(model)));
     } else {
       pauseMs = PAUSE_MS_MIN / 4;
     }
-    if (!this.#isStopped) {
+    if (!this.#isResting) {
       this.#timer = window.setTimeout(() => void this.#turn(), pauseMs);
     }
+  }
+
+  /** How many milliseconds it took; 0 where it failed. */
+  async #measure(model: Uint8Array): Promise<number> {
+    const answer = await this.#ask({ kind: "evaluate", model }, [model.buffer as ArrayBuffer]);
+    if (answer.kind !== "evaluated") {
+      return 0;
+    }
+    this.#heard(answer);
+    return answer.tookMs;
   }
 
   #ask(request: WithoutId<Request>, transfer: Transferable[] = []): Promise<Answer> {

@@ -42,6 +42,9 @@ async function answer(request: Request): Promise<Answer> {
   if (request.kind === "example") {
     return { id, kind: "example", ...example(dataset) };
   }
+  if (request.kind === "predict") {
+    return { id, kind: "predicted", probabilities: engine.predict(engine.vector, request.input) };
+  }
   const vector = readSafetensors(request.model, "The model").get("vector");
   if (vector?.data.length !== engine.spec.parameterCount) {
     throw new DataError("The model has another number of parameters than its specification.");

@@ -16,6 +16,8 @@ export interface TestSet {
 export type Request =
   | { readonly kind: "load"; readonly id: number; readonly test: TestSet }
   | { readonly kind: "evaluate"; readonly id: number; readonly model: Uint8Array }
+  /** Class probabilities with the model that was evaluated last. */
+  | { readonly kind: "predict"; readonly id: number; readonly input: Float32Array }
   | { readonly kind: "example"; readonly id: number };
 
 export type Answer =
@@ -27,5 +29,6 @@ export type Answer =
       readonly loss: number;
       readonly tookMs: number;
     }
+  | { readonly id: number; readonly kind: "predicted"; readonly probabilities: Float32Array }
   | { readonly id: number; readonly kind: "example"; readonly image: Float32Array; readonly label: number }
   | { readonly id: number; readonly kind: "failed"; readonly reason: string };

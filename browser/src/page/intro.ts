@@ -1,6 +1,6 @@
 /** What a volunteer reads before anything runs: what is trained and by whom, and what the device will do. */
 
-import { field, setFigure, setText } from "./dom.ts";
+import { action, field, find, setFigure, setText } from "./dom.ts";
 import { bytes, count, duration, loss, percent, shortNumber } from "./format.ts";
 import { bytesEachMinute, bytesToFetch, type Costs, type RunSummary } from "./runApi.ts";
 
@@ -46,6 +46,15 @@ export function showCosts(costs: Costs): void {
     field("offer-traffic"),
     `It fetches ${once} once, and then trades small slices of the model with other peers: about ${minute} a minute each way, more while it helps newcomers. You can set a limit.`,
   );
+}
+
+/** Nobody can take part any more: nothing is offered, and nobody invited. */
+export function withdrawOffers(): void {
+  setText(find("#consent-heading"), "This run is over");
+  action("start").disabled = true;
+  for (const element of [find(".offers"), action("start"), find(".consent .note"), find(".invite")]) {
+    element.hidden = true;
+  }
 }
 
 /** What the device has given, when it is over. */

@@ -4,7 +4,8 @@ import { encode } from "uqr";
 import { field, find, setText, svg } from "./dom.ts";
 
 const COPIED_MS = 4_000;
-const QUIET_ZONE = 2;
+/** Modules of white around the code, as ISO/IEC 18004 asks for. */
+const QUIET_ZONE = 4;
 /** Around the option, which must not break in two. */
 const LOCAL_ONLY = [
   "This address works on this computer only. To bring in a phone, start the server with ",

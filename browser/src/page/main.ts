@@ -6,7 +6,7 @@ import type { Session } from "../runtime/session.ts";
 import { Dashboard } from "./dashboard.ts";
 import { Device } from "./device.ts";
 import { action, field, find, setText } from "./dom.ts";
-import { showCosts, showSummary } from "./intro.ts";
+import { showCosts, showSummary, withdrawOffers } from "./intro.ts";
 import { showInvitation } from "./invite.ts";
 import { RunApi } from "./runApi.ts";
 import { followTheme } from "./theme.ts";
@@ -48,6 +48,9 @@ for (const input of document.querySelectorAll<HTMLInputElement>('[name="window"]
     dashboard.charts.showSinceJoined(input.value === "mine" && input.checked),
   );
 }
+if (field("run-state").classList.contains("over")) {
+  showOver(""); // as the server wrote it; the reason comes with the summary
+}
 void watchRun();
 
 /** Ask the server again and again what the run is like: gently, and not while the page is hidden. */
@@ -81,10 +84,8 @@ async function watchRun(): Promise<void> {
 }
 
 function showOver(reason: string): void {
-  if (document.body.dataset.view === "intro") {
-    showObstacle(overSentence(reason));
-    start.disabled = true;
-  }
+  withdrawOffers();
+  showObstacle(overSentence(reason));
 }
 
 function showObstacle(sentence: string | null): void {

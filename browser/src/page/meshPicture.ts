@@ -1,16 +1,12 @@
 /** The picture of the mesh: peers as shapes, links as lines, each exchange a spark that runs along its link. */
 
 import type { ExchangeNote, LinkRow, MeshPicture as Mesh } from "../runtime/session.ts";
+import { KIND_WORDS } from "../runtime/story.ts";
 import { field, motionIsReduced, setText, svg } from "./dom.ts";
 import { count } from "./format.ts";
 import { HEIGHT, type Place, Seats, WIDTH } from "./meshLayout.ts";
 
 type Kind = LinkRow["kind"];
-const KIND_WORDS: Readonly<Record<Kind, string>> = {
-  python: "Python process",
-  browser: "browser tab",
-  tracker: "tracker",
-};
 const SPARK_MS = 700;
 const SPARKS_MAX = 24;
 const WHOLE = `0 0 ${WIDTH} ${HEIGHT}`;
@@ -37,6 +33,8 @@ export class MeshPicture {
   #links: readonly LinkRow[] = [];
   #mesh: Mesh = { online: 0, peers: [] };
   #own = "";
+  /** What is said while nobody is linked. */
+  #nobody = "";
 
   constructor() {
     this.#self.append(svg("circle", { class: "halo", r: 22 }), shape("browser", 11));
@@ -45,7 +43,7 @@ export class MeshPicture {
     this.#self.append(label);
     this.#picture.append(this.#lines, this.#sparks, this.#peers, this.#self);
     field("mesh").append(this.#picture);
-    this.#draw();
+    this.clear("Waiting for the first peer.");
   }
 
   /** The links of this peer, once a second. */
@@ -90,8 +88,9 @@ export class MeshPicture {
     run.onfinish = () => spark.remove();
   }
 
-  /** Forget everybody: training has stopped. */
-  clear(): void {
+  /** Forget everybody, and say so in these words. */
+  clear(words: string): void {
+    this.#nobody = words;
     this.#links = [];
     this.#mesh = { online: 0, peers: [] };
     this.#draw();
@@ -159,8 +158,7 @@ export class MeshPicture {
       .filter(([number]) => number > 0)
       .map(([number, noun]) => count(number, noun).replace(/processs$/, "processes"));
     const rest = others > 0 ? ` ${count(others, "other peer")} can be reached through them.` : "";
-    const words =
-      kinds.length > 0 ? `You are linked to ${listed(kinds)}.${rest}` : "Waiting for the first peer.";
+    const words = kinds.length > 0 ? `You are linked to ${listed(kinds)}.${rest}` : this.#nobody;
     setText(this.#words, words);
     this.#picture.setAttribute("aria-label", words);
   }

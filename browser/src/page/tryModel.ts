@@ -19,6 +19,8 @@ export interface Example {
 export interface Guesser {
   /** Class probabilities of an image; null while there is no model. */
   predict(input: Float32Array): Promise<Float32Array | null>;
+  /** Why there is no model, in a sentence. */
+  absence(): string;
   /** Any image of the test set; null where none is here. */
   example(): Promise<Example | null>;
 }
@@ -146,7 +148,7 @@ export class TryModel {
       row.classList.toggle("best", index === best);
     }
     if (probabilities === null || best < 0) {
-      setText(this.#verdict, isDrawn ? "The model is not here yet." : "");
+      setText(this.#verdict, isDrawn ? this.#guesser.absence() : "");
       delete this.#verdict.dataset.value;
       return;
     }

@@ -1,8 +1,7 @@
-/** Curves stay as short as a screen, whatever the run's length; the run's clock and the tab's are tied together. */
+/** Curves stay as short as a screen, whatever the run's length, and share an axis. */
 
 import { expect, test } from "vitest";
-import { RunClock } from "../../src/page/clock.ts";
-import { Curve } from "../../src/page/curve.ts";
+import { Curve, onOneAxis } from "../../src/page/curve.ts";
 
 test("a curve never has more points than its bound, and ends with what is newest", () => {
   const curve = new Curve(100);
@@ -42,13 +41,24 @@ test("a curve can be moved in time", () => {
   expect(curve.xs).toEqual([11, 12]);
 });
 
-test("the clock assumes that the history ends now until a live point tells better, once", () => {
-  const clock = new RunClock();
-  clock.assume(100, 2);
-  expect(clock.at(3)).toBe(101);
-  expect(clock.tie(106, 4)).toBe(4);
-  expect(clock.at(4)).toBe(106);
-  expect(clock.tie(120, 5)).toBe(0);
-  clock.assume(500, 6);
-  expect(clock.at(6)).toBe(108);
+test("several curves share an axis that begins at 0, or where the first of them does when that is earlier", () => {
+  const [own, run] = [new Curve(), new Curve()];
+  own.push(5, 0.1);
+  own.push(15, 0.2);
+  run.push(12, 0.3);
+  expect(onOneAxis([own, run], null)).toEqual({
+    origin: 0,
+    tables: [
+      [
+        [5, 15],
+        [0.1, 0.2],
+      ],
+      [[12], [0.3]],
+    ],
+  });
+  own.shift(-15); // the tracker has turned out to have begun 15 s after the tab
+  const { origin, tables } = onOneAxis([own, run], null);
+  expect(origin).toBe(-10);
+  expect(tables.map(([xs]) => xs)).toEqual([[0, 10], [22]]);
+  expect(onOneAxis([own, run], 3).tables.map(([xs]) => xs)).toEqual([[], [22]]);
 });
