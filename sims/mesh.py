@@ -13,7 +13,7 @@ import numpy as np
 
 from meshlearn.errors import SettingsError
 from meshlearn.protocol import actions, events
-from meshlearn.protocol.averaging import AveragingRule, make_rule
+from meshlearn.protocol.averaging import AveragingRule, DriftCorrected, make_rule
 from meshlearn.protocol.config import PeerConfig
 from meshlearn.protocol.link import Counters
 from meshlearn.protocol.peer import Peer
@@ -87,6 +87,8 @@ class MeshWorld(World):
         except SettingsError as problem:
             raise Misfit(str(problem), ("run",)) from None
         self._learning_rate = self.training.learning_rate if self.training else 1.0
+        if self.training is not None and self._rule_maker is None and run.rule != DriftCorrected.name:
+            self.training.change_at_once()
         self._signaling_rate = scenario.latency.connect_round_trips
         self._introduction_s = scenario.latency.introduction_s
         self.network.on_congested = self._congested
@@ -179,10 +181,9 @@ class MeshWorld(World):
             self.training.drop(node.number)
             node.training = False
             return False
-        self.training.finish(node.number, peer.replica.vector, peer.rule.correction)
         # The core hears of steps before anything else that happens: the same as at once, and cheaper.
+        node.pending_samples += self.training.finish(node.number, peer.replica.vector, peer.rule.correction)
         node.pending_steps += 1
-        node.pending_samples += self.training.batch_size(node.number)
         return True
 
     # -- events in, actions out ---------------------------------------------------------------------------------------
@@ -203,6 +204,8 @@ class MeshWorld(World):
             if type(action) is actions.Send:
                 pipe = node.pipes.get(action.link)
                 if pipe is not None:
+                    if pipe.congested and self.checker is not None:
+                        self.checker.sent(node, action)
                     frames = action.frames
                     if self._attackers and node.number in self._attackers:
                         frames = self._attackers[node.number].frames(frames, peer.replica)
@@ -298,10 +301,14 @@ class MeshWorld(World):
 
     def _congested(self, pipe: Pipe) -> None:
         self.give(pipe.sender, events.Congested(pipe.sender_link))
+        if self.checker is not None:
+            self.checker.told(pipe, True)
 
     def _drain(self, pipe: Pipe, _: Any, __: Any) -> None:
         if not self.network.drained(pipe):
             return
+        if self.checker is not None:
+            self.checker.told(pipe, False)
         if pipe.sender.state != OFFLINE and pipe.sender.pipes.get(pipe.sender_link) is pipe:
             self.trace.add(self.clock.now, Op.DRAIN, pipe.sender.number)
             self.give(pipe.sender, events.Drained(pipe.sender_link))

@@ -78,6 +78,8 @@ class Training:
         probe = make_optimiser(settings, 1)
         self.learning_rate = probe.learning_rate
         self._plain_rate = probe.learning_rate if isinstance(probe, Sgd) and not settings.get("momentum") else 0.0
+        self.changes_at_once = False
+        """Whether a call computes its rows' changes, not their gradients: where SGD is plain and nothing corrects a gradient."""
         self.steps = 0
         self.samples = 0
 
@@ -106,6 +108,10 @@ class Training:
         """Return how many examples a step of the peer has."""
         return self._batches[number].batch_size
 
+    def change_at_once(self) -> None:
+        """Hear that no gradient will be corrected or asked for: where SGD is plain, changes are computed for all rows of a call."""
+        self.changes_at_once = self.batched and self._plain_rate > 0
+
     def begin(self, number: int, vector: Floats) -> None:
         """Begin a step at the vector as it is now."""
         self._work[number] = vector
@@ -114,21 +120,28 @@ class Training:
         self._computed[number] = False
         self._begun.append(number)
 
-    def finish(self, number: int, vector: Floats, correction: Floats | None = None) -> None:
-        """End the step: add its change to the vector as it is now."""
+    def finish(self, number: int, vector: Floats, correction: Floats | None = None) -> int:
+        """End the step: add its change to the vector as it is now; return how many examples it had."""
         if not self._computed[number]:
             self._compute()
-        gradient = self._work[number]
+        change = self._work[number]
+        if not self.changes_at_once:
+            self._make_change(number, change, correction)
+        np.add(vector, change, out=vector)
+        self._computed[number] = False
+        size = self._batches[number].batch_size
+        self.steps += 1
+        self.samples += size
+        return size
+
+    def _make_change(self, number: int, gradient: Floats, correction: Floats | None) -> None:
+        """Turn the gradient, in its place, into the change that the optimiser makes of it."""
         if correction is not None:
             np.add(gradient, correction, out=gradient)
         if self._plain_rate:
             np.multiply(gradient, -self._plain_rate, out=gradient)
         else:
             self._optimisers[number].change(gradient, gradient)
-        np.add(vector, gradient, out=vector)
-        self._computed[number] = False
-        self.steps += 1
-        self.samples += self._batches[number].batch_size
 
     def gradient(self, number: int) -> Floats:
         """Return the gradient of the step that the peer has begun, float32 [parameters], valid until its next step."""
@@ -163,6 +176,8 @@ class Training:
         chosen = self._chosen[rows, :size]
         vectors = self._work[rows]
         engine.gradients(vectors, self._task.inputs[chosen], self._labels_of(rows, chosen), vectors)
+        if self.changes_at_once:
+            np.multiply(vectors, -self._plain_rate, out=vectors)
         self._work[rows] = vectors
 
     def _compute_one(self, number: int) -> None:
