@@ -109,7 +109,7 @@ class Training:
         return self._batches[number].batch_size
 
     def change_at_once(self) -> None:
-        """Hear that no gradient will be corrected or asked for: where SGD is plain, changes are computed for all rows of a call."""
+        """Hear that no gradient will be corrected or asked for: plain SGD then makes the changes of all rows of a call."""
         self.changes_at_once = self.batched and self._plain_rate > 0
 
     def begin(self, number: int, vector: Floats) -> None:

@@ -33,8 +33,8 @@ async def test_a_peer_is_killed_and_a_newcomer_takes_the_model_from_the_others(t
         accepted = [peer.status["exchanges_accepted"] for peer in others]
         for peer in others:
             await peer.holds(lambda status: status["links"] <= 2)
-        # Two seconds for the half-second between two words of status, and for a busy machine.
-        assert loop.time() - died_at < 10.0 + 2.0
+        # Five seconds for the half-second between two words of status, and for a busy machine.
+        assert loop.time() - died_at < 10.0 + 5.0
         for peer, before in zip(others, accepted, strict=True):
             await peer.holds(lambda status, before=before: status["exchanges_accepted"] > before + 20)
 
