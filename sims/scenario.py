@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import itertools
 import math
@@ -497,12 +496,4 @@ def _put(node: Any, path: list[str], value: Any, key: str, place: schema.Changes
 
 def keys() -> list[str]:
     """Return every dotted key that a scenario's file may have."""
-    found: list[str] = []
-    for entry in dataclasses.fields(Scenario):
-        check: schema.Check = entry.metadata["check"]
-        if check.table is None:
-            found.append(entry.name)
-        else:
-            star = ".*" if check.many else ""
-            found += [f"{entry.name}{star}.{inner.name}" for inner in dataclasses.fields(check.table)]
-    return found
+    return schema.dotted_keys(Scenario)

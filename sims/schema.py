@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -150,8 +150,8 @@ def about(*paths: Path) -> Iterator[None]:
 
 
 def shown_key(path: Path) -> str:
-    """Return a key as an error names it: entries of a list are counted from 1."""
-    return "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    """Return a key as `--set` takes it: entries of a list are counted from 0."""
+    return ".".join(map(str, path))
 
 
 class Place:
@@ -162,6 +162,8 @@ class Place:
         self.lines = lines or {}
         self.folder = folder
         """What the paths in the settings are relative to; None for the working folder."""
+        self.known: list[str] = []
+        """Every dotted key that there is, to guess which one was meant; `read_table` fills it."""
 
     def where(self, path: Path) -> str:
         """Return file and line of a key, or of what it stands in."""
@@ -190,7 +192,7 @@ class Changes(Place):
             for given, where in self._given.items():
                 if all(mine in (theirs, "*") for mine, theirs in zip(given, dotted, strict=False)) and dotted:
                     return self._told(where, ".".join(dotted), said)
-        key = ".".join(map(str, paths[0])) if paths and paths[0] else None
+        key = shown_key(paths[0]) if paths and paths[0] else None
         return self._told(", ".join(self._given.values()) or self.source, key, said)
 
     @staticmethod
@@ -233,10 +235,14 @@ def _no_toml(document: str, source: str, problem: str) -> SettingsError:
     return SettingsError(f"{source}, line {number_of_line}: expected TOML, but it is not{quoted}: {said[:1].lower()}{said[1:]}.")
 
 
-def no_such_key(key: str, known: Iterable[str]) -> str:
-    """Return what to say of a key that there is not."""
+def no_such_key(key: str, known: Iterable[str], dotted: Sequence[str] = ()) -> str:
+    """Return what to say of a key that there is not, of those `known` in its table and of all `dotted` ones."""
     names = sorted(known)
-    near = difflib.get_close_matches(key, names, 1)
+    elsewhere: dict[str, str] = {}
+    for whole in dotted:
+        elsewhere.setdefault(whole.rpartition(".")[2], whole)
+    near = [elsewhere[key]] if key in elsewhere else difflib.get_close_matches(key, names, 1)
+    near = near or [elsewhere[name] for name in difflib.get_close_matches(key, elsewhere, 1)]
     guess = f'did you mean "{near[0]}"? ' if near else ""
     return f"there is no such key; {guess}expected one of {', '.join(names)}"
 
@@ -245,15 +251,30 @@ def read_table(kind: type[_Table], values: Mapping[str, Any], place: Place, path
     """Return the table that `values` describe; raises SettingsError that names the line, the key and what was expected."""
     checks: dict[str, Check] = {entry.name: entry.metadata["check"] for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
     read: dict[str, Any] = {}
+    if not path:
+        place.known = dotted_keys(kind)
     for key, value in values.items():
         where = (*path, key)
         if key not in checks:
-            raise place.refuse(no_such_key(key, checks), where)
+            raise place.refuse(no_such_key(key, checks, place.known), where)
         read[key] = _read_value(checks[key], value, place, where)
     try:
         return kind(**read)
     except Misfit as problem:
         raise place.refuse(problem.said, *((*path, *inner) for inner in problem.paths)) from None
+
+
+def dotted_keys(kind: type[Any]) -> list[str]:
+    """Return every dotted key that the tables of a kind may have."""
+    found: list[str] = []
+    for entry in dataclasses.fields(kind):
+        check: Check = entry.metadata["check"]
+        if check.table is None:
+            found.append(entry.name)
+        else:
+            star = ".*" if check.many else ""
+            found += [f"{entry.name}{star}.{inner.name}" for inner in dataclasses.fields(check.table)]
+    return found
 
 
 def _read_value(check: Check, value: Any, place: Place, where: Path) -> Any:
@@ -271,7 +292,8 @@ def _read_value(check: Check, value: Any, place: Place, where: Path) -> Any:
     except Misfit as problem:
         raise place.refuse(problem.said, *((*where, *inner) for inner in problem.paths)) from None
     except SettingsError as problem:
-        raise place.refuse(f"{str(problem).rstrip('.')}, but it is {shown(value)}", where) from None
+        said = str(problem).rstrip(".")
+        raise place.refuse(said if ", but it " in said else f"{said}, but it is {shown(value)}", where) from None
     except (ValueError, TypeError):
         raise place.refuse(f"expected {check.expected}, but it is {shown(value)}", where) from None
 

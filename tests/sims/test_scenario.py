@@ -34,7 +34,7 @@ MISTAKES: list[tuple[str, int, str, str]] = [
     ("peers = 10\nduration = 5", 2, "duration", 'no such key; did you mean "duration_s"? expected one of'),
     ("[run]\nkodec = 'float32'", 2, "run.kodec", 'did you mean "codec"?'),
     ("[fault]\nloss = 0.1", 1, "fault", 'did you mean "faults"?'),
-    ("[[classes]]\nname = 'a'\nspeed = 3", 3, "classes[1].speed", "no such key"),
+    ("[[classes]]\nname = 'a'\nspeed = 3", 3, "classes.0.speed", "no such key"),
     ("[latency]\n\n# a note\nrtt = 3", 4, "latency.rtt", "no such key"),
     # kinds and ranges
     ("name = 5", 1, "name", "expected text, but it is 5"),
@@ -57,15 +57,15 @@ MISTAKES: list[tuple[str, int, str, str]] = [
     ("[run]\nmethod = 'magic'", 2, "run.method", 'expected one of "mesh"'),
     ("[run]\npull_codec = 'modular8'", 2, "run.pull_codec", 'expected one of "linear8"'),
     ("[faults]\nloss = 1.0", 2, "faults.loss", "a number from 0 to 0.99, but it is 1.0"),
-    ("[[exits]]\npolite = 1", 2, "exits[1].polite", "expected true or false, but it is 1"),
-    ("[[hostile]]\nattack = 'lie'", 2, "hostile[1].attack", 'expected one of "nan"'),
+    ("[[exits]]\npolite = 1", 2, "exits.0.polite", "expected true or false, but it is 1"),
+    ("[[hostile]]\nattack = 'lie'", 2, "hostile.0.attack", 'expected one of "nan"'),
     ("[evaluation]\nevery_s = 0", 2, "evaluation.every_s", "a number of seconds"),
     # tables
     ("run = 3", 1, "run", "expected a table [run], but it is 3"),
     ("[[run]]\nview_size = 3", 1, "run", "expected a table [run]"),
     ("peers = 3\n[classes]\nname = 'a'", 2, "classes", "expected a list of tables [[classes]]"),
     ("exits = [3]", 1, "exits", "expected a list of tables [[exits]], but it is [3]"),
-    ("exits = [\n  { at_s = 3 },\n  { at_s = -3 },\n]", 3, "exits[2].at_s", "a number of seconds from 0"),
+    ("exits = [\n  { at_s = 3 },\n  { at_s = -3 },\n]", 3, "exits.1.at_s", "a number of seconds from 0"),
     # models, data, optimisers
     ("[run]\nmodel = 'resnet'", 2, "run.model", 'expected "softmax", "mlp-64" (hidden units)'),
     ("[run]\nmodel = 'mlp-0'", 2, "run.model", 'expected "softmax"'),
@@ -89,41 +89,41 @@ MISTAKES: list[tuple[str, int, str, str]] = [
     ("[latency]\nround_trip_ms = { law = 'weibull' }", 2, "latency.round_trip_ms", "the law weibull has shape and scale"),
     ("[latency]\nround_trip_ms = -3", 2, "latency.round_trip_ms", "a number from 0, but it is -3"),
     ("[latency]\nround_trip_ms = { law = 'zipf', a = 1 }", 2, "latency.round_trip_ms", "expected a number, or a law such as"),
-    (f"{CLASS}steps_per_s = 'fast'", 2, "classes[1].steps_per_s", "expected a number, or a law such as"),
-    (f"{CLASS}steps_per_s = {{ law = 'uniform', low = 3, high = 2 }}", 2, "classes[1].steps_per_s", "low is less than high"),
-    (f"{CLASS}session_s = 0", 2, "classes[1].session_s", "longer than 0 seconds"),
-    (f"{CLASS}session_s = {{ law = 'log-normal', median = 1, sigma = 1e9 }}", 2, "classes[1].session_s", "beyond all measure"),
+    (f"{CLASS}steps_per_s = 'fast'", 2, "classes.0.steps_per_s", "expected a number, or a law such as"),
+    (f"{CLASS}steps_per_s = {{ law = 'uniform', low = 3, high = 2 }}", 2, "classes.0.steps_per_s", "low is less than high"),
+    (f"{CLASS}session_s = 0", 2, "classes.0.session_s", "longer than 0 seconds"),
+    (f"{CLASS}session_s = {{ law = 'log-normal', median = 1, sigma = 1e9 }}", 2, "classes.0.session_s", "beyond all measure"),
     (
         f"{CLASS}session_s = {{ law = 'mixture', share = 2, first = 1, second = 2 }}",
         2,
-        "classes[1].session_s",
+        "classes.0.session_s",
         "the share of a mixture is a number between 0 and 1",
     ),
     # what fits alone but not together
-    (f"{CLASS}name = 'a'\nshare = 0.3", 3, "classes[1].share", "the shares of classes add up to 0.3, expected 1"),
-    (f"{CLASS}share = 0.5\n{CLASS}name = 'b'\n\nshare = 0.6", 6, "classes[2].share", "add up to 1.1, expected 1"),
-    (f"{CLASS}name = 'a'\n{CLASS}name = 'b'", 3, "classes[2].share", "add up to 2, expected 1"),
-    ("[[hostile]]\nshare = 0.7\n[[hostile]]\nshare = 0.7", 4, "hostile[2].share", "add up to 1.4, expected at most 1"),
-    ("[[partitions]]\nat_s = 5\nheal_s = 2", 3, "partitions[1].heal_s", "expected a time after at_s (5), but it is 2"),
-    ("[[partitions]]\nheal_s = 0", 2, "partitions[1].heal_s", "expected a time after at_s (0)"),
+    (f"{CLASS}name = 'a'\nshare = 0.3", 3, "classes.0.share", "the shares of classes add up to 0.3, expected 1"),
+    (f"{CLASS}share = 0.5\n{CLASS}name = 'b'\n\nshare = 0.6", 6, "classes.1.share", "add up to 1.1, expected 1"),
+    (f"{CLASS}name = 'a'\n{CLASS}name = 'b'", 3, "classes.1.share", "add up to 2, expected 1"),
+    ("[[hostile]]\nshare = 0.7\n[[hostile]]\nshare = 0.7", 4, "hostile.1.share", "add up to 1.4, expected at most 1"),
+    ("[[partitions]]\nat_s = 5\nheal_s = 2", 3, "partitions.0.heal_s", "expected a time after at_s (5), but it is 2"),
+    ("[[partitions]]\nheal_s = 0", 2, "partitions.0.heal_s", "expected a time after at_s (0)"),
     (
         "[[partitions]]\nheal_s = 9\n[[partitions]]\nat_s = 5",
         4,
-        "partitions[2].at_s",
+        "partitions.1.at_s",
         "after the partition before it has healed (9 s)",
     ),
-    ("[[partitions]]\nparts = 1", 2, "partitions[1].parts", "a whole number of equal parts from 2 to 1,000"),
-    ("[[partitions]]\nparts = [0.5, 0.4]", 2, "partitions[1].parts", "the shares of the parts add up to 0.9, expected 1"),
-    ("[[partitions]]\nparts = 3\nshare = 0.2", 3, "partitions[1].share", "share is about two parts"),
-    ("[[outages]]\nfrom_s = 5\nuntil_s = 5", 3, "outages[1].until_s", "expected a time after from_s (5), but it is 5"),
+    ("[[partitions]]\nparts = 1", 2, "partitions.0.parts", "a whole number of equal parts from 2 to 1,000"),
+    ("[[partitions]]\nparts = [0.5, 0.4]", 2, "partitions.0.parts", "the shares of the parts add up to 0.9, expected 1"),
+    ("[[partitions]]\nparts = 3\nshare = 0.2", 3, "partitions.0.share", "share is about two parts"),
+    ("[[outages]]\nfrom_s = 5\nuntil_s = 5", 3, "outages.0.until_s", "expected a time after from_s (5), but it is 5"),
     ("[run]\nheartbeat_interval_s = 50", 2, "run.heartbeat_interval_s", "expected link_timeout_s (8) to be longer"),
     ("[run]\nlink_timeout_s = 1", 2, "run.link_timeout_s", "expected link_timeout_s (1) to be longer"),
-    (f"{CLASS}online_at_start = 0.5", 2, "classes[1].online_at_start", "expected absence_s beside it"),
-    (f"{CLASS}region = 'eu'", 2, "classes[1].region", "expected latency.regions to name the regions"),
+    (f"{CLASS}online_at_start = 0.5", 2, "classes.0.online_at_start", "expected absence_s beside it"),
+    (f"{CLASS}region = 'eu'", 2, "classes.0.region", "expected latency.regions to name the regions"),
     (
         f"{EU_US}matrix_ms = [[1, 2], [2, 1]]\n{CLASS}region = 'asia'",
         5,
-        "classes[1].region",
+        "classes.0.region",
         'expected one of eu, us, the regions of the latency, but it is "asia"',
     ),
     (f"{EU_US}matrix_ms = [[1, 2]]", 3, "latency.matrix_ms", "expected 2 rows of 2 numbers, one a region, but there are 1 rows"),
@@ -242,6 +242,9 @@ def test_whatever_is_set_is_taken_or_refused_with_the_key_that_was_set(key: str,
         ("peers.x", 1, "--set peers.x: there is no such key; what it stands in is 200."),
         ("run.model.foo", 1, '--set run.model.foo: there is no such key; what it stands in is "softmax".'),
         ("run.kodec", "x", '--set run.kodec: there is no such key; did you mean "codec"?'),
+        ("examples_per_peer", 9, '--set examples_per_peer: there is no such key; did you mean "run.examples_per_peer"?'),
+        ("run.loss", 0.1, '--set run.loss: there is no such key; did you mean "faults.loss"?'),
+        ("up_mpbs", 0.1, '--set up_mpbs: there is no such key; did you mean "classes.*.up_mbps"?'),
         ("classes.5.up_mbps", 1, "--set classes.5.up_mbps: there is no such entry; the scenario has 2 there, counted from 0."),
         ("exits.0.share", 1, "--set exits.0.share: there is no such entry; the scenario has 0 there"),
         ("classes.*.up_mbps", "x", '--set classes.*.up_mbps: "classes.0.up_mbps": expected a number of Mbit/s'),
@@ -260,6 +263,13 @@ def test_a_setting_of_the_command_line_is_named_in_place_of_a_line(key: str, val
     with pytest.raises(SettingsError) as caught:
         scenario.varied({key: value}, {key: f"--set {key}"})
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("optimiser", [{"name": "sgd", "learning_rate": -1}, {"name": "x"}, {"name": "sgd", "x": 1}, 5])
+def test_what_is_wrong_with_an_optimiser_is_said_once(optimiser: Any):
+    with pytest.raises(SettingsError) as caught:
+        Scenario().changed(**{"run.optimiser": optimiser})
+    assert str(caught.value).count("but it ") == 1
 
 
 def test_a_mistake_that_a_file_and_the_command_line_make_together_names_the_command_line(tmp_path: Path):

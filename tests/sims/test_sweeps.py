@@ -150,7 +150,9 @@ def test_whatever_stands_in_a_sweep_is_read_or_refused_with_its_line(tmp_path_fa
 
 def test_keys_of_a_grid_need_no_quotes(tmp_path: Path):
     path = tmp_path / "sweep.toml"
-    path.write_text(f"{LAN}[set]\nrun.optimiser = {{ name = 'adam' }}\n[grid]\nrun.codec = ['float32']\n'faults.loss' = [0.1]\n")
+    path.write_text(
+        f"{LAN}[set]\nrun.rule = 'pairwise'\nrun.optimiser = {{ name = 'adam' }}\n[grid]\nrun.codec = ['float32']\n'faults.loss' = [0.1]\n"
+    )
     plan = sweeps.Plan.load(path)
     assert plan.grid == {"run.codec": ["float32"], "faults.loss": [0.1]}
     assert plan.base.run.optimiser == {"name": "adam"}
