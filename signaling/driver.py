@@ -39,7 +39,7 @@ from signaling.limits import (
     STOP_S,
 )
 from signaling.metrics import CONTENT_TYPE, Metrics, Traffic
-from signaling.page import PAGE_DIRECTORY, SECURITY_HEADERS, Pages
+from signaling.page import PAGE_DIRECTORY, Pages, headers_for
 from signaling.registry import Registry
 from signaling.rooms import (
     Action,
@@ -408,7 +408,7 @@ class SignalingServer:
 async def _add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     if response.status == 101:
         return
-    response.headers.update(SECURITY_HEADERS)
+    response.headers.update(headers_for(request))
     # Which software in which version is nobody's business.
     response.headers["Server"] = "meshlearn"
 

@@ -50,13 +50,17 @@ _BROWSER_PEER: Final = (
     "font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# Sent with every answer of the server. Opener and embedder policy together isolate the page, which loads nothing of others:
-# only then do browsers let its Workers share a memory.
+# Together they isolate the page, which loads nothing of others: only then do browsers let its Workers share a memory. Browsers
+# heed them over https and on this computer only, and elsewhere complain of them.
+ISOLATION_HEADERS: Final = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
+_LOOPBACK = re.compile(r"(.+\.)?localhost|127(\.\d{1,3}){3}|\[::1\]", re.IGNORECASE)
+# Sent with every answer of the server.
 SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
@@ -86,6 +90,17 @@ def fill(template: str, values: Mapping[str, str]) -> str:
         return text if isinstance(text, Markup) else html.escape(text)
 
     return _PLACEHOLDER.sub(value, template)
+
+
+def headers_for(request: web.BaseRequest) -> dict[str, str]:
+    """The security headers of an answer, those of isolation among them where a browser heeds them.
+
+    A proxy may speak https for the server: then it says so, or the browser does, which sends Sec-Fetch-Site to no other address.
+    """
+    is_https = request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
+    is_loopback = _LOOPBACK.fullmatch(re.sub(r":\d+$", "", request.host)) is not None
+    isolates = is_https or is_loopback or "Sec-Fetch-Site" in request.headers
+    return {**SECURITY_HEADERS, **(ISOLATION_HEADERS if isolates else {})}
 
 
 class Pages:

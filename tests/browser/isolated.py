@@ -11,7 +11,7 @@ from typing import Any
 
 from playwright.async_api import Browser
 
-from signaling.page import SECURITY_HEADERS
+from signaling.page import ISOLATION_HEADERS, SECURITY_HEADERS
 from tests.browser.kernels import ROOT
 from tests.browser.test_engine_chromium import bundled
 
@@ -36,7 +36,7 @@ def isolated_site(files: Mapping[str, bytes]) -> Iterator[str]:
             body = files.get(name) if name else _PAGE
             self.send_response(404 if body is None else 200)
             self.send_header("Content-Type", _TYPES.get(PurePosixPath(name).suffix, "application/octet-stream"))
-            for header, value in SECURITY_HEADERS.items():
+            for header, value in (SECURITY_HEADERS | ISOLATION_HEADERS).items():
                 self.send_header(header, value)
             self.send_header("Content-Length", str(len(body or b"")))
             self.end_headers()

@@ -36,6 +36,7 @@ async def test_a_phone_over_plain_http_trains_and_exchanges_with_a_python_peer(t
         tab = await run.tab(browser)
         assert await tab.page.evaluate("isSecureContext") is False
         assert await tab.page.evaluate(LACKS) == 0
+        assert not tab.said, tab.said  # no complaint of headers that need https
         assert await tab.page.is_visible('[aria-label="QR code of the join link"]')
         await tab.start()
         await until(lambda: _exchanged(tab, 20), "the tab exchanges slices")

@@ -84,8 +84,37 @@ async def test_pause_resume_stop_and_start_again(tmp_path: Path) -> None:
         await tab.page.click('[data-action="stop"]')
         await until(lambda: _is(tab, "stopped"), "it has stopped")
         assert "Thank you" in await tab.text("sentence")
+        # what was learned can still be tried and taken away, and nothing says that it is still to come
+        await draw_seven(tab)
+        await until(lambda: _guessed(tab), "there is a guess")
+        assert (await tab.model(tmp_path)).stat().st_size > 400_000
+        assert await tab.text("mesh-words") == "Stopped; no link is left."
         await tab.page.click('[data-action="again"]')
         await until(lambda: _is(tab, "training"), "it trains once more")
+
+
+async def test_no_more_cores_are_offered_than_can_share_a_batch_of_the_run(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as run, chromium() as browser:
+        context = await browser.new_context()
+        await context.add_init_script("Object.defineProperty(navigator, 'hardwareConcurrency', { value: 5 })")
+        tab = await run.tab_in(context)
+        assert await tab.page.get_attribute("#cores", "max") == "4"
+        await tab.page.fill("#cores", "4", force=True)
+        await tab.start()
+        await until(lambda: _is(tab, "training"), "it trains")
+        assert await tab.page.get_attribute("#cores", "max") == "2"
+        assert (await tab.text("cores-words")).startswith("up to 2")
+
+
+async def test_the_sheet_for_drawing_is_covered_by_nothing(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as run, chromium() as browser:
+        tab = await started(run, browser)
+        sheet = await tab.page.locator(".pad-ink").bounding_box()
+        seen = await tab.page.locator(".pad-seen").bounding_box()
+        assert sheet is not None
+        assert seen is not None
+        assert seen["y"] >= sheet["y"] + sheet["height"]
+        assert await tab.page.locator(".pad-seen").is_visible()
 
 
 async def test_the_sliders_bound_what_the_device_gives(tmp_path: Path) -> None:
@@ -128,6 +157,9 @@ async def test_a_seven_that_is_drawn_is_a_seven_and_the_page_stays_responsive(tm
         await tab.page.click('[data-action="example"]')
         await until(lambda: _is_judged(tab), "an image of the test set is judged")
         await until(lambda: _said(tracker.last, "evaluation"), "the tracker has published a point")
+        # the tracker does not train: it is a link, and nobody to train with
+        await until(lambda: _has_links(tab, 2), "the tab is linked to both")
+        assert await tab.text("sentence") == "Training with 1 peer."
         await asyncio.sleep(6)
         watched = await tab.page.evaluate("watched")
         tasks = main_thread_tasks(await browser.stop_tracing())
@@ -256,6 +288,10 @@ async def test_a_second_tab_of_the_device_may_take_over(tmp_path: Path) -> None:
         await second.page.click('[data-action="again"]')
         await until(lambda: _is(second, "training"), "it trains here")
         await until(lambda: _is(first, "elsewhere"), "the first one knows")
+
+
+async def _has_links(tab: Tab, links: int) -> bool:
+    return await tab.figure("links") == links
 
 
 async def started(run: Mesh, browser: Browser) -> Tab:

@@ -56,6 +56,10 @@ async def test_the_run_is_over_while_training_and_before_joining(tmp_path: Path)
         await until(lambda: late.page.is_visible('[data-field="obstacle"]'), "who comes late is told")
         assert is_one_sentence(await late.text("obstacle")), await late.text("obstacle")
         assert await late.page.is_disabled('[data-action="start"]')
+        for offered in (".offers", '[data-action="start"]', ".invite"):
+            assert not await late.page.is_visible(offered), offered
+        assert await late.page.inner_text("#consent-heading") == "This run is over"
+        await until(lambda: _is_hidden(tab, ".invite"), "nobody is invited any more")
 
 
 async def test_the_server_is_away_and_training_goes_on(tmp_path: Path) -> None:
@@ -65,7 +69,12 @@ async def test_the_server_is_away_and_training_goes_on(tmp_path: Path) -> None:
         await until(lambda: _is(tab, "training"), "it trains")
         await run.end_server()
         await until(lambda: _is_away(tab), "the tab says that the server is away")
-        assert is_one_sentence(await tab.text("away")), await tab.text("away")
+        assert await tab.text("away") == "The server is away; training goes on, and other peers are found when it is back."
+        await tab.page.click('[data-action="pause"]')
+        await until(lambda: _is(tab, "paused"), "it is paused")
+        assert await tab.text("away") == "The server is away; other peers are found when it is back."
+        await tab.page.click('[data-action="pause"]')
+        assert "The server is away." in await tab.text("log")
         steps = await tab.steps()
         await until(lambda: _has_steps(tab, steps + 1), "it still trains")
 
@@ -104,6 +113,10 @@ async def _says(tab: Tab, words: str) -> bool:
 
 async def _is(tab: Tab, state: str) -> bool:
     return await tab.state() == state
+
+
+async def _is_hidden(tab: Tab, selector: str) -> bool:
+    return not await tab.page.is_visible(selector)
 
 
 async def _is_away(tab: Tab) -> bool:

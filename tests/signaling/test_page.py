@@ -98,11 +98,30 @@ async def test_every_answer_carries_the_security_headers(server: Site, run: Crea
         async with server.session.get(server.url + path) as response:
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             assert response.headers["Referrer-Policy"] == "no-referrer"
-            # isolated from other origins, so that the page's Workers may share a memory
-            assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
-            assert response.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
             assert response.headers["Server"] == "meshlearn"
             assert "Access-Control-Allow-Origin" not in response.headers
+
+
+ISOLATED = [
+    ({}, True),
+    ({"Host": "localhost:8080"}, True),
+    ({"Host": "[::1]:8080"}, True),
+    ({"Host": "192.168.1.7:8080"}, False),
+    ({"Host": "127.0.0.1.example:8080"}, False),
+    ({"Host": "runs.example"}, False),
+    ({"Host": "runs.example", "X-Forwarded-Proto": "https"}, True),
+    ({"Host": "runs.example", "Sec-Fetch-Site": "none"}, True),
+]
+
+
+@pytest.mark.parametrize(("headers", "is_isolated"), ISOLATED)
+async def test_pages_are_isolated_where_browsers_heed_it_so_that_workers_may_share_a_memory(
+    server: Site, headers: dict[str, str], is_isolated: bool
+) -> None:
+    async with server.session.get(server.url + "/", headers=headers) as response:
+        opener, embedder = ("same-origin", "require-corp") if is_isolated else (None, None)
+        assert response.headers.get("Cross-Origin-Opener-Policy") == opener
+        assert response.headers.get("Cross-Origin-Embedder-Policy") == embedder
 
 
 async def test_files_are_asked_for_again_only_when_they_have_changed(server: Site) -> None:
