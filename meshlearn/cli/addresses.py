@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from typing import Final
+from urllib.parse import urlsplit
 
 WILDCARDS: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
@@ -13,6 +15,15 @@ def reachable_url(host: str, port: int) -> str:
     """Return the URL of a server that listens on `host`, as other machines of the network reach it."""
     name = lan_address() if host in WILDCARDS else host
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+
+def is_loopback(url: str) -> bool:
+    """Whether only this machine reaches the URL."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def lan_address() -> str:

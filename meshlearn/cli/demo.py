@@ -15,7 +15,13 @@ def command(
     goal: Annotated[
         float, typer.Option(min=0, max=1, help="Test accuracy at which the demo ends; 0 for none.", metavar="SHARE")
     ] = 0.945,
-    step_limit: Annotated[int, typer.Option(min=1, help="Steps of a peer at which it ends otherwise.", metavar="N")] = 2_000,
+    step_limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of a peer at which it ends otherwise; 5000, or none with --stay always.", metavar="N"),
+    ] = None,
+    stay: Annotated[
+        str, typer.Option(help="Go on at the goal: never, tabs (while a browser tab takes part), or always.", metavar="WHEN")
+    ] = "tabs",
     steps_per_second: Annotated[
         float, typer.Option(min=0, help="Pace of each peer, so that it can be watched; 0 for no limit.", metavar="RATE")
     ] = 100,
@@ -46,13 +52,16 @@ def command(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from meshlearn.cli.live import run_live
-    from meshlearn.demo.main import Demo, DemoOptions
+    from meshlearn.cli.track import check_stay
+    from meshlearn.demo.main import STEP_LIMIT, Demo, DemoOptions
 
+    check_stay(stay)
     options = DemoOptions(
         peers=peers,
         data=data,
         goal=goal or None,
-        step_limit=step_limit,
+        step_limit=step_limit or (None if stay == "always" else STEP_LIMIT),
+        stay=stay,
         steps_per_second=steps_per_second or None,
         exchange_interval_s=exchange_interval,
         port=port,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from meshlearn.runtime.tracker import Tracker
 
 TICK_S = 0.5
+STAY = ("never", "tabs", "always")
 CHECKPOINT_INTERVAL_S = 10.0
 # How long the server has to say that the run is over, after the owner's tracker has said so.
 FINISH_S = 5.0
@@ -34,6 +35,10 @@ def command(
     identity: Annotated[
         Path | None, typer.Option(help="Key file, made if missing; a new key each time if left out.", metavar="FILE")
     ] = None,
+    stay: Annotated[
+        str,
+        typer.Option(help="Go on at the goal or limit: never, tabs (while a browser takes part), always.", metavar="WHEN"),
+    ] = "never",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: joined, evaluation, over.")] = False,
 ) -> None:
     """Pull the peers' models, evaluate their mean on the test set, and keep checkpoints; ends with the run or at Ctrl-C.
@@ -43,12 +48,21 @@ def command(
     from meshlearn.cli.live import run_live
     from meshlearn.runtime.join import JoinOptions
 
+    check_stay(stay)
     out.mkdir(parents=True, exist_ok=True)
     options = JoinOptions(engine=engine, transport=transport, cache_dir=cache, identity=identity)
-    run_live(_track(link, options, out, as_json))
+    run_live(_track(link, options, out, stay, as_json))
 
 
-async def _track(link: str, options: JoinOptions, out: Path, as_json: bool) -> None:
+def check_stay(stay: str) -> None:
+    """Raise SettingsError where --stay is none of its words."""
+    from meshlearn.errors import SettingsError
+
+    if stay not in STAY:
+        raise SettingsError(f"--stay {stay} must be never, tabs or always.")
+
+
+async def _track(link: str, options: JoinOptions, out: Path, stay: str, as_json: bool) -> None:
     from meshlearn.cli.live import on_interrupt
     from meshlearn.runtime.join import open_session
     from meshlearn.runtime.publisher import Publisher
@@ -66,7 +80,7 @@ async def _track(link: str, options: JoinOptions, out: Path, as_json: bool) -> N
         if node.signaling.role == "owner":
             publisher.publish(point, loop.time())
         if as_json:
-            more = {"peer_accuracy": tracker.accuracies, "model_steps": tracker.model_steps}
+            more = {"peer_accuracy": tracker.accuracies, "model_steps": tracker.model_steps, "tabs": tracker.tabs}
             print_json({"event": "evaluation", **asdict(point), **more})
         else:
             print_line(
@@ -88,7 +102,7 @@ async def _track(link: str, options: JoinOptions, out: Path, as_json: bool) -> N
                 else:
                     what = "tracking" if role == "owner" else "watching"
                     print_line(f"{what} {session.run.title!r} (run {session.run.id})")
-                reason = await _watch(session, tracker, publisher, out)
+                reason = await _watch(session, tracker, publisher, out, stay)
         finally:
             _keep(session, tracker, out)
         _keep_all(session, tracker, out)
@@ -101,7 +115,7 @@ async def _track(link: str, options: JoinOptions, out: Path, as_json: bool) -> N
                 print_line(f"The server was away: it does not have the last {publisher.waiting} evaluations, {out} has them.")
 
 
-async def _watch(session: Session, tracker: Tracker, publisher: Publisher, out: Path) -> str:
+async def _watch(session: Session, tracker: Tracker, publisher: Publisher, out: Path, stay: str) -> str:
     """Evaluate until the end; return its reason, or raise what has ended the node."""
     node, loop = session.node, asyncio.get_running_loop()
     waiting = asyncio.create_task(node.wait())
@@ -113,7 +127,8 @@ async def _watch(session: Session, tracker: Tracker, publisher: Publisher, out: 
         if await tracker.evaluate() is not None and loop.time() - kept_at >= CHECKPOINT_INTERVAL_S:
             kept_at = loop.time()
             await asyncio.to_thread(_keep, session, tracker, out)
-        if node.signaling.role == "owner" and (reason := tracker.reason_to_end()) is not None:
+        reason = tracker.reason_to_end() if node.signaling.role == "owner" else None
+        if reason is not None and not (stay == "always" or (stay == "tabs" and tracker.tabs)):
             await _finish(session, waiting, reason)
             node.end(reason)
             # No further evaluation: the model that reached the goal is the one to keep.

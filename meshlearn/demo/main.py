@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from meshlearn.cli.addresses import is_loopback
 from meshlearn.cli.live import on_interrupt
 from meshlearn.cli.output import print_json, print_line, print_qr_code
 from meshlearn.demo import view
@@ -27,6 +28,9 @@ START_TIMEOUT_S: Final = 30.0
 LAST_WORD_S: Final = 10.0
 REFRESH_S: Final = 0.25
 PEERS_INTERVAL_S: Final = 1.0
+STEP_LIMIT: Final = 5_000
+# What the three trainings of the one process may take together.
+BASELINE_S: Final = 10.0
 _EVALUATION: Final = [field.name for field in fields(Evaluation)]
 
 
@@ -37,7 +41,9 @@ class DemoOptions:
     peers: int = 4
     data: str = "digits"
     goal: float | None = 0.945
-    step_limit: int = 2_000
+    step_limit: int | None = STEP_LIMIT
+    stay: str = "tabs"
+    """When the run goes on at its goal or limit: "never", "tabs" (while a browser tab takes part) or "always"."""
     steps_per_second: float | None = 100.0
     exchange_interval_s: float = 0.05
     port: int = 0
@@ -144,7 +150,8 @@ class Demo:
             if options.steps_per_second:
                 arguments += ["--steps-per-second", str(options.steps_per_second)]
             self._peers.append(Child(f"peer {number + 1}", arguments, logs / f"peer-{number + 1}.log"))
-        arguments = ["track", f"{page}#{created.owner_token}", "--out", str(directory), "--cache", str(cache), "--json"]
+        arguments = ["track", f"{page}#{created.owner_token}", "--out", str(directory), "--cache", str(cache)]
+        arguments += ["--stay", options.stay, "--json"]
         self._tracker = Child("tracker", arguments, logs / "tracker.log", self._heard)
         await asyncio.gather(*(child.start() for child in (*self._peers, self._tracker)))
 
@@ -178,10 +185,17 @@ class Demo:
 
     def _print_link(self, link: str) -> None:
         options = self._options
-        if options.qr is not False and not print_qr_code(link) and options.qr:
+        shown = options.qr is not False and print_qr_code(link)
+        if options.qr and not shown:
             print_line("The terminal has no room for the QR code; make it larger.")
-        # Whole lines of their own, so that they can be copied however the terminal breaks them.
-        print_line(f"Join from another terminal with\nmeshlearn join '{link}'\n")
+        # Each in one piece at the end of its line, so that it can be copied however the terminal breaks it.
+        print_line(f"browser   {link}")
+        print_line(f"terminal  meshlearn join '{link}'")
+        if is_loopback(link):
+            what = "code and link open" if shown else "the link opens"
+            print_line(f"phone     {what} on this machine only; --host 0.0.0.0 lets phones in")
+        else:
+            print_line(f"phone     {'scan the code' if shown else 'open the link'}, in the same network")
 
     async def _print_json(self, run: Run, link: str) -> None:
         children = [child for child in (self._server, self._tracker, *self._peers) if child is not None]
@@ -261,10 +275,14 @@ class Demo:
         return view.screen(f"meshlearn demo: {run.title}, run {run.id}", table, panel, self._note())
 
     def _note(self) -> Text:
+        tabs = self._history[-1]["tabs"] if self._history else 0
         lost = next((peer for peer in self._peers if peer.process_id is not None and not peer.running), None)
         if lost is not None and not self._ended.is_set():
             return Text(f"{lost.name} has ended: {lost.complaint()}", style="yellow", no_wrap=True, overflow="ellipsis")
-        return Text(self._reason or "Ctrl-C ends it, and keeps the results.", style="dim", no_wrap=True, overflow="ellipsis")
+        note = "Ctrl-C ends it and keeps the results."
+        if self._options.stay == "tabs":
+            note = view.note_on_tabs(tabs)
+        return Text(self._reason or note, style="dim", no_wrap=True, overflow="ellipsis")
 
     # -- the end --------------------------------------------------------------------------------------------------------
 
@@ -275,12 +293,12 @@ class Demo:
         results = Results(run, directory, self._reason, history, statuses, None, self._seconds)
         if history:
             if not self._options.as_json:
-                print_line("One process trains on all the data for as many samples, to compare ...\n")
+                print_line(f"One process trains on all the data, to compare, for {BASELINE_S:.0f} s at most ...\n")
             # As many as are in the models that were evaluated; the peers' own counters have gone on since.
             samples = self._history[-1]["model_steps"] * run.settings.batch_size
             interrupts = self._interrupts
             baseline = await asyncio.to_thread(
-                train_baseline, run, self._options.data, samples, lambda: self._interrupts > interrupts
+                train_baseline, run, self._options.data, samples, lambda: self._interrupts > interrupts, BASELINE_S
             )
             results = replace(results, baseline=baseline)
         summary = write_report(results)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ class Baseline:
     accuracies: tuple[float, ...]
     samples: int
     """Examples that each training has seen."""
+    cut_short: bool = False
+    """Whether the time was up before they were as many as the mesh has seen."""
 
     @property
     def accuracy(self) -> float:
@@ -55,16 +59,25 @@ class Results:
         return sum(status.get("samples", 0) for status in self.statuses)
 
 
-def train_baseline(run: Run, data: str, samples: int, stopped: Callable[[], bool] = lambda: False) -> Baseline | None:
+def train_baseline(
+    run: Run,
+    data: str,
+    samples: int,
+    stopped: Callable[[], bool] = lambda: False,
+    seconds_max: float = math.inf,
+    clock: Callable[[], float] = time.monotonic,
+) -> Baseline | None:
     """Train the run's model in this process on all of `data` for that many samples, with the run's settings, and evaluate it.
 
     TRAININGS times, from the same initial vector: on a test set of 1,000 images two trainings of one model differ by a point
-    now and then, by the order of their batches alone. None where `stopped` says so meanwhile.
+    now and then, by the order of their batches alone. None where `stopped` says so meanwhile. Where `seconds_max` are not enough,
+    the first training ends after its share of them, and the others after as many samples as it.
     """
     train, test = open_dataset(data)
     batch_size = run.settings.batch_size
     engine = make_engine("numpy", run.spec, max(batch_size, EVALUATION_BATCH), train.scale)
-    accuracies = []
+    accuracies: list[float] = []
+    wanted, started_at = samples, clock()
     for number in range(TRAININGS):
         optimiser = make_optimiser(run.settings.optimiser, run.spec.parameter_count)
         trainer = Trainer(engine, optimiser, train, batch_size, run.settings.seed + number)
@@ -73,10 +86,13 @@ def train_baseline(run: Run, data: str, samples: int, stopped: Callable[[], bool
         while trainer.samples < samples:
             if stopped():
                 return None
+            if not accuracies and clock() - started_at > seconds_max / TRAININGS:
+                samples = trainer.samples
+                break
             trainer.change(vector, change)
             vector += change
         accuracies.append(engine.evaluate(vector, test).accuracy)
-    return Baseline(tuple(accuracies), samples)
+    return Baseline(tuple(accuracies), samples, samples < wanted)
 
 
 def write_report(results: Results) -> str:
@@ -126,13 +142,18 @@ def _accuracy_lines(results: Results) -> list[str]:
     if not results.history:
         return ["  test accuracy  nothing was evaluated: the model is the run's initial one"]
     last, goal, baseline = results.history[-1], results.run.settings.goal_accuracy, results.baseline
-    lines = [f"  test accuracy  {last.accuracy:7.1%}  mean model of {last.peers} peers, disagreement {last.disagreement:.4f}"]
+    lines = [
+        f"  test accuracy  {last.accuracy:7.1%}  mean model of {last.peers} peers after {last.samples:,} samples,",
+        f"                          disagreement {last.disagreement:.4f}",
+    ]
     if baseline is not None:
         gap = 100 * (baseline.accuracy - last.accuracy)
         low, high = 100 * min(baseline.accuracies), 100 * max(baseline.accuracies)
+        rest = ["                          and no more, to save time: the mesh has seen more"] if baseline.cut_short else []
         lines += [
             f"  one process    {baseline.accuracy:7.1%}  on all the data for {baseline.samples:,} samples, mean of "
             f"{len(baseline.accuracies)}",
+            *rest,
             f"  difference     {gap:+6.1f}   points ({low:.1f} to {high:.1f} % by the order of the batches)",
         ]
     reached = next((point for point in results.history if goal is not None and point.accuracy >= goal), None)

@@ -119,6 +119,14 @@ def run_panel(
     return Panel(Group(*parts), title="the run", title_align="left", border_style="dim")
 
 
+def note_on_tabs(tabs: int) -> str:
+    """Return what a person should know about the end of a demo that stays open for browser tabs."""
+    if not tabs:
+        return "Ctrl-C ends it and keeps the results; --stay always goes on after the goal."
+    who, left = ("A browser tab takes", "it has") if tabs == 1 else (f"{tabs} browser tabs take", "they have")
+    return f"{who} part: no end at the goal before {left} left (or Ctrl-C)."
+
+
 def screen(title: str, table: RenderableType, panel: RenderableType, note: Text) -> Group:
     """Return the whole screen."""
     return Group(Text(title, style="bold", no_wrap=True, overflow="ellipsis"), table, panel, note)

@@ -54,6 +54,7 @@ class _Seen:
     bytes_out: int = 0
     reported: bool = False
     linked: bool = False
+    is_tab: bool = False
 
     @property
     def present(self) -> bool:
@@ -140,7 +141,7 @@ class Tracker:
             seen.linked = False
         for link in trainers:
             seen = self._seen(encode_base64url(link.peer))
-            seen.linked = True
+            seen.linked, seen.is_tab = True, link.kind is PeerKind.BROWSER
             seen.steps = max(seen.steps, link.steps)
             seen.samples = max(seen.samples, seen.steps * self._run.settings.batch_size)
 
@@ -151,7 +152,7 @@ class Tracker:
         for entry in peers:
             if entry.get("kind") != "tracker":
                 seen = self._seen(entry["peer"])
-                seen.reported = True
+                seen.reported, seen.is_tab = True, entry.get("kind") == "browser"
                 seen.steps = max(seen.steps, _count(entry.get("steps")))
                 seen.samples = max(seen.samples, _count(entry.get("samples")))
                 seen.bytes_out = max(seen.bytes_out, _count(entry.get("bytes_out")))
@@ -186,6 +187,11 @@ class Tracker:
     def bytes_sent(self) -> int:
         """Bytes of frames that they have sent."""
         return self._gone.bytes_out + sum(seen.bytes_out for seen in self._peers.values())
+
+    @property
+    def tabs(self) -> int:
+        """Browser tabs that take part now."""
+        return sum(seen.is_tab and seen.present for seen in self._peers.values())
 
     @property
     def steps_of_slowest(self) -> int:

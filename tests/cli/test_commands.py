@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from meshlearn.cli.addresses import lan_address, reachable_url
+from meshlearn.cli.addresses import is_loopback, lan_address, reachable_url
 from meshlearn.cli.main import _disk_sentence
 from meshlearn.cli.output import qr_code, short_bytes
 from meshlearn.learning import fetch
@@ -129,6 +129,8 @@ def test_data_fetch_brings_mnist_which_new_takes(meshlearn, tmp_path, mirror):
 def test_the_url_to_tell_others():
     assert reachable_url("10.0.0.2", 80) == "http://10.0.0.2:80"
     assert reachable_url("::1", 80) == "http://[::1]:80"
+    assert all(is_loopback(f"http://{host}:80/r/x#y") for host in ("127.0.0.1", "127.1.2.3", "localhost", "[::1]"))
+    assert not any(is_loopback(f"http://{host}:80/r/x#y") for host in ("192.168.0.2", "[fe80::1]", "lab.example"))
     assert reachable_url("0.0.0.0", 80) == f"http://{lan_address()}:80"
     assert reachable_url("", 80) == f"http://{lan_address()}:80"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,11 +46,21 @@ def test_the_summary_is_one_screen_and_has_both_accuracies():
     lines = text.splitlines()
     assert len(lines) <= 24
     assert max(len(line) for line in lines) <= 80
-    assert "95.0%  mean model of 4 peers" in text
+    assert "95.0%  mean model of 4 peers after 3,520 samples," in text
     assert "94.0%  on all the data for 12,345,678 samples, mean of 3" in text
     assert "-1.0   points (93.0 to 95.0 % by the order of the batches)" in text
     assert "reached after 8.0 s of training" in text
     assert "blocked by training for more than 12.3 ms" in text
+    assert "to save time" not in text
+
+
+def test_a_process_that_was_trained_on_less_than_the_mesh_is_not_passed_off_as_its_equal():
+    text = summarise(results(Path("runs/abcdefgh23"), baseline=Baseline((0.93, 0.95, 0.94), 64_000, cut_short=True)))
+    lines = text.splitlines()
+    assert len(lines) <= 24
+    assert max(len(line) for line in lines) <= 80
+    assert "for 64,000 samples, mean of 3" in text
+    assert "to save time: the mesh has seen more" in text
 
 
 def test_a_goal_that_was_not_reached_is_not_claimed():
@@ -97,6 +108,19 @@ def test_one_process_is_trained_on_as_much_and_more_than_once():
 @pytest.mark.usefixtures("small_data")
 def test_who_is_impatient_gets_no_comparison():
     assert train_baseline(RUN, "signs", 10**12, stopped=lambda: True) is None
+
+
+@pytest.mark.usefixtures("small_data")
+def test_the_one_process_of_a_long_demo_stops_when_its_time_is_up():
+    """By a clock that goes on a second a step: the first training ends after its third, the others are as long."""
+    seconds = itertools.count()
+    baseline = train_baseline(RUN, "signs", 10**12, seconds_max=30.0, clock=lambda: float(next(seconds)))
+    assert baseline is not None
+    assert len(baseline.accuracies) == TRAININGS
+    assert baseline.samples == 10 * RUN.settings.batch_size
+    assert baseline.cut_short
+    alike = train_baseline(RUN, "signs", baseline.samples)
+    assert alike == replace(baseline, cut_short=False)
 
 
 @pytest.mark.parametrize("points", [[], POINTS[:1], POINTS])

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from meshlearn.demo.view import OTHER_LINES, Row, peers_table, run_panel, screen, sparkline
+from meshlearn.demo.view import OTHER_LINES, Row, note_on_tabs, peers_table, run_panel, screen, sparkline
 
 STATUS = {
     "samples_per_second": 1612.3,
@@ -87,6 +87,16 @@ def test_the_whole_screen_of_four_peers_fits_80_by_24_with_the_link_above():
     panel = run_panel([POINT] * 50, 0.94, 1_500, 740, 12.3, 80)
     lines = drawn(screen("meshlearn demo", peers_table(rows(4), 80, 24), panel, Text("a note")), 80)
     assert len(lines) + 3 <= 24
+
+
+@pytest.mark.parametrize(
+    ("tabs", "words"), [(0, "--stay always"), (1, "A browser tab takes part"), (12, "12 browser tabs take part")]
+)
+def test_the_note_says_when_it_ends(tabs, words):
+    note = note_on_tabs(tabs)
+    assert words in note
+    assert "Ctrl-C" in note
+    assert len(note) <= 80
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,23 @@ def test_counters_come_from_the_server_and_from_the_links_and_outlive_the_peers(
     run_virtual(story())
 
 
+def test_the_tabs_that_take_part_are_counted_by_links_and_by_the_server():
+    async def story() -> None:
+        desk = Desk()
+        desk.tracker.reported([{"peer": NAMES[ALICE], "kind": "python"}, {"peer": NAMES[BOB], "kind": "browser"}])
+        assert desk.tracker.tabs == 1
+        desk.tracker.linked([desk.link(BOB, 5, PeerKind.BROWSER), desk.link(CAROL, 5, PeerKind.BROWSER)])
+        assert desk.tracker.tabs == 2
+        desk.tracker.reported([{"peer": NAMES[ALICE], "kind": "python"}])
+        assert desk.tracker.tabs == 2  # their links are there
+        desk.tracker.linked([desk.link(CAROL, 5, PeerKind.BROWSER)])
+        assert desk.tracker.tabs == 1
+        desk.tracker.linked([])
+        assert desk.tracker.tabs == 0
+
+    run_virtual(story())
+
+
 def test_a_report_of_nonsense_counts_for_nothing():
     async def story() -> None:
         desk = Desk()

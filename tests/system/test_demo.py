@@ -111,7 +111,7 @@ def test_four_peers_reach_what_one_process_reaches_on_all_the_data(start):
     assert summary["event"] == "summary"
     assert len(summary["peers"]) == 4
     # How far a run comes depends on the moments at which slices meet: nearly always to the goal, else to the step limit.
-    assert re.match(r"The (goal of 94\.5%|limit of 2000 steps)", summary["reason"])
+    assert re.match(r"The (goal of 94\.5%|limit of 5,000 steps)", summary["reason"])
     assert summary["accuracy"] >= 0.93
     assert summary["accuracy"] >= summary["baseline_accuracy"] - 0.01
     history = check_files(Path(summary["directory"]))
@@ -154,6 +154,19 @@ def test_ctrl_c_ends_it_with_the_same_files_and_leaves_no_process(start):
     history = check_files(Path(said[-1]["directory"]))
     assert len(history) >= 2
     assert not [name for name, process_id in processes.items() if runs(process_id)]
+
+
+def test_it_can_be_told_to_go_on_after_its_goal(start):
+    demo = start("--peers", "2", "--goal", "0.1", "--stay", "always")
+    while demo.until("evaluation")["accuracy"] < 0.1:
+        pass
+    for _ in range(3):  # each of them would have ended it
+        demo.until("evaluation")
+    demo.interrupt()
+    said, err, code = demo.rest()
+    assert (code, err) == (0, "")
+    assert said[-1]["reason"] == "Stopped by Ctrl-C."
+    assert said[-1]["accuracy"] >= 0.1
 
 
 def test_ctrl_c_before_anything_is_evaluated_leaves_the_initial_model(start):
@@ -203,6 +216,9 @@ def test_a_person_sees_the_table_and_the_summary(tmp_path):
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
     for heading in ("samples/s", "loss", "links", "in", "out", "accepted", "retried", "refused"):
         assert heading in text
+    assert re.search(r"browser   http://127\.0\.0\.1:\d+/r/[a-z2-7]{10}#[\w-]{22}\s", text)
+    # A code that no phone can use would be worth nothing without this.
+    assert re.search(r"phone .* on this machine only; --host 0\.0\.0\.0 lets phones in", text)
     assert re.search(r"meshlearn join 'http://127\.0\.0\.1:\d+/r/[a-z2-7]{10}#[\w-]{22}'", text)
     assert re.search(r"test accuracy +\d+\.\d%", text)
     assert re.search(r"disagreement +\d\.\d{4}", text)
