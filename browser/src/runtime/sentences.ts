@@ -20,14 +20,14 @@ export function sentenceOfStatus(status: SessionStatus, obstacle: string | null)
       return obstacle ?? "Looking for peers that have the model.";
     case "paused":
       return companions > 0
-        ? `Paused; the model is kept up to date with ${peers}.`
-        : "Paused; there is no peer to average with at the moment.";
+        ? `Paused; still averaging with ${peers}.`
+        : "Paused; there is no peer to average with.";
     case "training":
       if (trainedSteps !== null) {
         const made = `This tab has made its ${counted(trainedSteps, "step")}`;
         return companions > 0
           ? `${made}; it still averages with ${peers}.`
-          : `${made}; there is no peer to average with at the moment.`;
+          : `${made}; there is no peer to average with.`;
       }
       return companions > 0 ? `Training with ${peers}.` : alone(obstacle);
     default:

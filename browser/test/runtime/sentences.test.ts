@@ -20,9 +20,9 @@ describe("how a tab stands is one sentence", () => {
     ["training", 0, null, "Training alone until peers come."],
     ["training", 1, null, "Training with 1 peer."],
     ["training", 2, 40, "This tab has made its 40 steps; it still averages with 2 peers."],
-    ["training", 0, 1, "This tab has made its 1 step; there is no peer to average with at the moment."],
-    ["paused", 2, null, "Paused; the model is kept up to date with 2 peers."],
-    ["paused", 0, null, "Paused; there is no peer to average with at the moment."],
+    ["training", 0, 1, "This tab has made its 1 step; there is no peer to average with."],
+    ["paused", 2, null, "Paused; still averaging with 2 peers."],
+    ["paused", 0, null, "Paused; there is no peer to average with."],
     ["failed", 0, null, "As it was."],
   ] as const)("%s with %i peers", (state, peers, trainedSteps, sentence) => {
     expect(sentenceOfStatus(status(state, peers, trainedSteps), null)).toBe(sentence);
