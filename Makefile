@@ -26,7 +26,7 @@ $(CHROMIUM): $(STAMP)
 setup: $(STAMP) $(CHROMIUM) ## install everything into .venv, and a browser for the tests
 
 demo: $(STAMP) ## four peers train on handwritten digits over WebRTC, live in the terminal
-	@$(BIN)/meshlearn demo
+	@$(BIN)/meshlearn demo $(ARGS)
 
 test: setup browser-check ## run every test, Python and TypeScript, and lint and type-check TypeScript
 	@$(BIN)/python -m pytest -n $(JOBS)
