@@ -58,7 +58,7 @@ async def test_the_run_is_over_while_training_and_before_joining(tmp_path: Path)
         assert await late.page.is_disabled('[data-action="start"]')
         for offered in (".offers", '[data-action="start"]', ".invite"):
             assert not await late.page.is_visible(offered), offered
-        assert await late.page.inner_text("#consent-heading") == "This run is over"
+        assert await late.page.inner_text("#consent-heading") == "No more peers are needed"
         await until(lambda: _is_hidden(tab, ".invite"), "nobody is invited any more")
 
 

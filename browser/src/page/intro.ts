@@ -50,7 +50,8 @@ export function showCosts(costs: Costs): void {
 
 /** Nobody can take part any more: nothing is offered, and nobody invited. */
 export function withdrawOffers(): void {
-  setText(find("#consent-heading"), "This run is over");
+  setText(find("#consent-heading"), "No more peers are needed");
+  find(".consent").classList.add("over");
   action("start").disabled = true;
   for (const element of [find(".offers"), action("start"), find(".consent .note"), find(".invite")]) {
     element.hidden = true;
