@@ -118,14 +118,14 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal where the process runs."""
         if self._process is not None and self.running:
+            # Not the process's own send_signal: that of asyncio first asks whether the process has ended, and so takes its exit
+            # code away from the loop, which then reports 255.
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self._process.pid, number)
 
     def kill(self) -> None:
         """End the process at once, as a crash would."""
-        if self._process is not None and self.running:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        self.signal(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows knows only one way to end a process
 
     async def stop(self) -> None:
         """Ask the process to end (SIGTERM), wait, and kill it if it does not; everything that it printed has been read then."""

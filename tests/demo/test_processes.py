@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import stat
@@ -72,6 +73,18 @@ async def test_waiting_has_a_limit(child):
     await one.stop()
     assert one.exit_code == -signal.SIGKILL
     assert one.complaint() == "it was ended by SIGKILL"
+
+
+async def test_a_signal_to_a_child_that_has_just_died_leaves_its_exit_code(child):
+    one = child("import time; time.sleep(600)")
+    await one.start()
+    one.kill()
+    # Dead, and the loop, which does not run meanwhile, has not heard of it.
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, one.process_id, os.WEXITED | os.WNOWAIT)
+    one.signal(signal.SIGTERM)
+    await one.stop()
+    assert one.exit_code == -signal.SIGKILL
 
 
 async def test_a_child_that_says_nothing_has_no_complaint(child):
