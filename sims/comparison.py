@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from meshlearn.errors import SettingsError
 from sims import plots, report
 from sims.baselines import refusal
+from sims.listing import shown
 from sims.names import METHODS, RULES
 from sims.results import write_table
 from sims.scenario import Scenario
@@ -119,14 +120,14 @@ def compared(plan: Plan, cells: Cells, folder: Path) -> list[Row]:
     rows = [_row(name, runs, budgets) for name, runs in groups.items()]
     rows.sort(key=lambda row: -row["accuracy"] if not math.isnan(row["accuracy"]) else math.inf)
     write_table(folder / "table", rows)
-    write_table(folder / "cells", [{**dict(cell.settings), **outcome["summary"]} for cell, outcome in cells])
+    write_table(folder / "cells", [{**cell.columns, **outcome["summary"]} for cell, outcome in cells])
     order = [row["method"] for row in rows]
     figures = _figures({name: list(groups[name].values()) for name in order}, reference, plots.mean(list(budgets.values())))
     plots.write_figures({name: figure for name, (figure, _) in figures.items()}, folder / "plots")
     body = [f"<p>{plan.base.name}: {plan.base.peers} peers, seeds {', '.join(map(str, plan.seeds))}</p>"]
     for title, columns, sorted_rows in tables(plan, rows):
-        shown = [[shown_cell(row, name) for name in columns] for row in sorted_rows]
-        body += [f"<h2>{title}</h2>", report.table(list(columns.values()), shown)]
+        cells_shown = [[shown_cell(row, name) for name in columns] for row in sorted_rows]
+        body += [f"<h2>{title}</h2>", report.table(list(columns.values()), cells_shown)]
     body += ["<h2>Curves</h2>", report.figures_grid(figures)]
     report.write_page(plan.name, body, folder / "report.html")
     return rows
@@ -138,7 +139,7 @@ def tables(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, dict[str, str], l
     budget = max((row["megabytes_budget"] for row in rows), default=math.nan)
     return [
         (f"At equal time: {plan.base.duration_s:g} s", TIME_COLUMNS, list(rows)),
-        (f"At equal bytes: {report.shown(budget)} MB", BYTES_COLUMNS, equal),
+        (f"At equal bytes: {shown(budget)} MB", BYTES_COLUMNS, equal),
     ]
 
 
@@ -146,7 +147,7 @@ def shown_cell(row: Row, name: str) -> str:
     """Return a value of a row as a person reads it: accuracies in per cent, with half of their interval where they have one."""
     value, width = row[name], row.get(f"{name}_interval")
     if width is None or math.isnan(value):
-        return report.shown(value)
+        return shown(value)
     return f"{100.0 * value:.1f}" if math.isnan(width) else f"{100.0 * value:.1f} ± {100.0 * width:.1f}"
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's colours.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+# Of more lines than these, bands would hide each other.
+BANDS_MAX = 6
 LINES = ("-", "--", "-.", ":")
 # As wide as a figure at the size of a legend's letters.
 LETTERS_MAX = 66
@@ -50,7 +52,8 @@ OUTCOMES = {
     "exchanges_retried": "tried wider",
     "exchanges_resent": "sent again",
     "exchanges_declined": "declined",
-    "exchanges_refused": "refused",
+    "exchanges_refused": "slices refused",
+    "messages_refused": "messages refused",
     "exchanges_abandoned": "abandoned",
 }
 
@@ -66,10 +69,13 @@ def figures(result: Result) -> dict[str, Figure]:
         if trained:
             found["accuracy-over-time"] = _accuracy(series, "time_s", "time / s", 1.0)
             found["accuracy-over-bytes"] = _accuracy(series, "bytes", "traffic of all peers / MB", 1e-6)
+            if any(_is_number(peer["accuracy"]) for peer in result.peers):
+                found["accuracy-by-peer"] = _by_peer(result.peers)
         found["disagreement"] = _lines(
             series, {"disagreement": "relative disagreement"} if trained else {"variance": "variance"}, logarithmic=True
         )
         found["peers"] = _lines(series, {"peers_online": "online", "peers_ready": "with a model"}, label="peers")
+        _whole_numbers(found["peers"].axes[0])
         found["traffic"] = _traffic(series)
         outcomes = {name: label for name, label in OUTCOMES.items() if series[-1].get(name, 0)}
         if outcomes:
@@ -142,6 +148,38 @@ def _accuracy(series: Series, x_name: str, x_label: str, scale: float) -> Figure
     return figure
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not math.isnan(value)
+
+
+def _by_peer(peers: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return how many peers of each class have which accuracy."""
+    figure, axes = _new("test accuracy of a peer's own model / %", "peers")
+    groups: dict[str, list[float]] = {}
+    for peer in peers:
+        if _is_number(peer["accuracy"]):
+            groups.setdefault(str(peer["class"]), []).append(100.0 * peer["accuracy"])
+    values = list(groups.values())
+    low, high = min(map(min, values)), max(map(max, values))
+    axes.hist(
+        values,
+        bins=20,
+        range=(low - 0.5, high + 0.5),
+        stacked=True,
+        color=[COLOURS[index % len(COLOURS)] for index in range(len(values))],
+        label=list(groups),
+    )
+    _whole_numbers(axes)
+    _legend(figure, axes)
+    return figure
+
+
+def _whole_numbers(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+
+
 def _lines(series: Series, names: Mapping[str, str], label: str = "", logarithmic: bool = False) -> Figure:
     figure, axes = _new("time / s", label or next(iter(names.values())))
     x = column(series, "time_s")
@@ -176,21 +214,64 @@ def _traffic(series: Series) -> Figure:
 
 
 # What a comparison's y axis shows: its label, what it is multiplied by, and whether it is logarithmic.
-_COMPARED = {
+COMPARED = {
     "accuracy": ("accuracy of the mean model / %", 100.0, False),
-    "accuracy_worst": ("accuracy of the worst peer / %", 100.0, False),
+    "accuracy_worst": ("accuracy of the worst peer judged / %", 100.0, False),
     "disagreement": ("relative disagreement", 1.0, True),
+    "variance": ("variance", 1.0, True),
 }
+
+
+def banded(lines: int) -> bool:
+    """Return whether so many lines have bands: those of more hide each other."""
+    return lines <= BANDS_MAX
+
+
+def band_caption(lines: int, seeds: int) -> str:
+    """Return what a comparison's lines and bands are."""
+    if seeds < 2:
+        return "One seed."
+    if not banded(lines):
+        return "Means over the seeds; their intervals are in the table: the bands of so many lines would hide each other."
+    return "Means over the seeds; the bands are 95 % confidence intervals (on a logarithmic axis by their relative width)."
+
+
+def band(middle: Sequence[float], half: Sequence[float], top: float, logarithmic: bool) -> tuple[list[float], list[float]]:
+    """Return the ends of intervals that lie in 0 to `top`; on a logarithmic axis they are as wide as half/middle either way."""
+    if logarithmic:
+        # To first order the interval of the logarithm; it never reaches 0, which such an axis does not have.
+        wide = [min(part / value, 50.0) if value > 0 else math.nan for value, part in zip(middle, half, strict=True)]
+        low = [value * math.exp(-part) for value, part in zip(middle, wide, strict=True)]
+        return low, [value * math.exp(part) for value, part in zip(middle, wide, strict=True)]
+    low = [max(value - part, 0.0) for value, part in zip(middle, half, strict=True)]
+    return low, [min(value + part, top) for value, part in zip(middle, half, strict=True)]
+
+
+def fit(axes: Axes, values: Sequence[float], top: float, logarithmic: bool) -> None:
+    """Let the y axis show the lines' values, and of the bands what lies about these."""
+    there = [value for value in values if value > 0.0 and math.isfinite(value)]
+    if logarithmic and there:
+        axes.set_ylim(min(there) / 1.6, max(there) * 1.6)
+        _logarithmic(axes)
+    elif top == 100.0:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0.0), min(high, 100.0))
+    else:
+        axes.set_ylim(bottom=0.0)
 
 
 def comparison(
     curves: Mapping[str, Sequence[Series]], x_name: str, x_label: str, scale: float = 1.0, y_name: str = "accuracy"
 ) -> Figure:
-    """Return one line for each name: the mean over its runs (by row), with the 95 % confidence interval as a band."""
-    y_label, factor, logarithmic = _COMPARED.get(y_name, (y_name.replace("_", " "), 1.0, False))
+    """Return one line for each name: the mean over its runs (by row), with the 95 % confidence interval as a band.
+
+    Where there are more than BANDS_MAX lines, there are no bands.
+    """
+    y_label, factor, logarithmic = COMPARED.get(y_name, (y_name.replace("_", " "), 1.0, False))
+    top = 100.0 if factor == 100.0 else math.inf
     with _style():
         figure, axes = _new(x_label, y_label)
-        largest = 0.0
+        every: list[float] = []
         for index, (name, runs) in enumerate(curves.items()):
             # Lines that lie on each other are told apart by their dashes.
             colour, line = COLOURS[index % len(COLOURS)], LINES[(index + index // len(COLOURS)) % len(LINES)]
@@ -198,17 +279,13 @@ def comparison(
             x = [mean([row[x_name] for row in group]) * scale for group in rows]
             middle = [mean([row[y_name] for row in group]) * factor for group in rows]
             axes.plot(x, middle, color=colour, ls=line, label=name, zorder=3)
-            largest = max([largest, *(value for value in middle if not math.isnan(value))])
-            if len(runs) > 1:
+            every += middle
+            if len(runs) > 1 and banded(len(curves)):
                 half = [interval([row[y_name] for row in group]) * factor for group in rows]
-                low = [max(value - width, 0.0) for value, width in zip(middle, half, strict=True)]
-                high = [value + width for value, width in zip(middle, half, strict=True)]
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+                low, high = band(middle, half, top, logarithmic)
+                axes.fill_between(x, low, high, color=colour, alpha=0.3 / max(2, len(curves)), lw=0)
         axes.set_xlim(left=0)
-        if logarithmic and largest > 0:
-            _logarithmic(axes)
-        elif factor == 100.0:
-            axes.set_ylim(top=min(axes.get_ylim()[1], 100.0))
+        fit(axes, every, top, logarithmic)
         _legend(figure, axes)
         return figure
 

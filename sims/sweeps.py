@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from meshlearn.errors import SettingsError
-from sims import plots, pool, report, schema
+from sims import listing, plots, pool, report, schema
 from sims.names import DEFAULTS
 from sims.results import write_table
 from sims.scenario import DATA, Scenario
@@ -24,6 +24,7 @@ CELLS_MAX = 100_000
 KEYS = ("name", "scenario", "seeds", "set", "grid")
 # What a dotted key of a scenario can begin with.
 TABLES = tuple(entry.name for entry in dataclasses.fields(Scenario) if entry.metadata["check"].table is not None)
+SHORT_MAX = 48
 MEASURES = ("accuracy", "accuracy_worst", "disagreement", "bytes", "steps")
 
 
@@ -38,7 +39,12 @@ class Cell:
     @property
     def name(self) -> str:
         """The settings as a person reads them, without the seed."""
-        return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in self.settings) or self.scenario.name
+        return ", ".join(f"{key.rpartition('.')[2]} {_short(value)}" for key, value in self.settings) or self.scenario.name
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The settings as columns of a table: what is no plain value as JSON."""
+        return {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in self.settings}
 
     @property
     def title(self) -> str:
@@ -120,10 +126,9 @@ class Plan:
         found = []
         for values in itertools.product(*self.grid.values()):
             settings = dict(zip(self.grid, values, strict=True))
-            shown = tuple((key, _short(value)) for key, value in settings.items())
             where = {key: self.where.get(key, f"grid {key}") for key in settings}
             world = self.base.varied(settings, where) if settings else self.base
-            found += [Cell(shown, seed, dataclasses.replace(world, seed=seed)) for seed in self.seeds]
+            found += [Cell(tuple(settings.items()), seed, dataclasses.replace(world, seed=seed)) for seed in self.seeds]
         return found
 
 
@@ -170,8 +175,25 @@ def _dotted(values: Any, name: str, place: schema.Place) -> tuple[dict[str, Any]
     return found, lines
 
 
-def _short(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool) else json.dumps(value)
+def _short(value: Any) -> str:
+    """Return a value in few letters: of a table its words, and its numbers with their keys (lr for learning_rate).
+
+    What is too long even so ends in a hash: settings are told apart by it.
+    """
+    if isinstance(value, dict):
+        named = [entry if isinstance(entry, str) else f"{_initials(key)} {_short(entry)}" for key, entry in value.items()]
+        text = " ".join(named)
+    elif isinstance(value, list):
+        text = f"[{', '.join(map(_short, value))}]"
+    else:
+        text = str(value)
+    if len(text) <= SHORT_MAX:
+        return text
+    return f"{text[: SHORT_MAX - 9]}... {hashlib.sha256(json.dumps(value).encode()).hexdigest()[:4]}"
+
+
+def _initials(key: str) -> str:
+    return "".join(word[:1] for word in key.split("_")) if "_" in key else key
 
 
 def run(
@@ -239,6 +261,8 @@ def summarise(plan: Plan, cells: Cells, folder: Path) -> list[dict[str, Any]]:
             values = [_number(outcome["summary"].get(f"final_{measure}")) for outcome in outcomes]
             row[measure] = plots.mean(values)
             row[f"{measure}_interval"] = plots.interval(values)
+        judged = [_number(outcome["summary"].get("final_peers_evaluated")) for outcome in outcomes]
+        row["peers_evaluated_least"], row["peers_evaluated_most"] = min(judged), max(judged)
         rows.append(row)
     _write(plan, groups, rows, cells, folder)
     return rows
@@ -250,9 +274,9 @@ def _number(value: Any) -> float:
 
 def _write(plan: Plan, groups: dict[str, list[dict[str, Any]]], rows: list[dict[str, Any]], cells: Cells, folder: Path) -> None:
     write_table(folder / "table", rows)
-    write_table(folder / "cells", [{**dict(cell.settings), **outcome["summary"]} for cell, outcome in cells])
+    write_table(folder / "cells", [{**cell.columns, **outcome["summary"]} for cell, outcome in cells])
     curves = {name: [outcome["series"] for outcome in outcomes] for name, outcomes in groups.items()}
-    bands = "Means over the seeds with 95 % confidence intervals."
+    bands = plots.band_caption(len(curves), max((len(runs) for runs in curves.values()), default=0))
     figures = {
         "accuracy-over-time": (plots.comparison(curves, "time_s", "time / s"), bands),
         "accuracy-over-bytes": (plots.comparison(curves, "bytes", "traffic of all peers / MB", 1e-6), bands),
@@ -260,12 +284,10 @@ def _write(plan: Plan, groups: dict[str, list[dict[str, Any]]], rows: list[dict[
         "disagreement-over-time": (plots.comparison(curves, "time_s", "time / s", y_name="disagreement"), bands),
     }
     plots.write_figures({name: figure for name, (figure, _) in figures.items()}, folder / "plots")
-    lines = report.with_intervals(rows)
-    head = list(lines[0]) if lines else []
-    table = report.table([name.replace("_", " ") for name in head], [[report.shown(row[name]) for name in head] for row in lines])
+    table = report.table(*listing.swept(rows))
     body = [
         f"<p>{plan.base.name}: {plan.base.peers} peers, {plan.base.duration_s:g} s, seeds {', '.join(map(str, plan.seeds))}; "
-        f"{len(cells)} of {len(plan.cells())} cells are finished.</p>",
+        f"{len(cells)} of {len(plan.cells())} cells are finished. Means over the seeds ± 95 % confidence intervals.</p>",
         table,
         "<h2>Curves</h2>",
         report.figures_grid(figures),

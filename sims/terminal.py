@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sims.report import plus_minus, shown
+from sims.listing import counted, known, shown, swept, with_unit
 
 if TYPE_CHECKING:
     from sims.results import Result
@@ -121,7 +121,8 @@ _RIGHT = (
     ("slices averaged", "final_exchanges_accepted"),
     ("sent again", "final_exchanges_resent"),
     ("tried wider", "final_exchanges_retried"),
-    ("refused", "final_exchanges_refused"),
+    ("slices refused", "final_exchanges_refused"),
+    ("messages refused", "final_messages_refused"),
     ("abandoned", "final_exchanges_abandoned"),
 )
 
@@ -140,56 +141,32 @@ def summary_table(result: Result) -> Table:
     table = Table(title=title, title_style="bold", box=None, show_header=False, padding=(0, 1))
     for justify in ("left", "right", "left", "right"):
         table.add_column(justify=justify, no_wrap=True)
-    left, right = ([entry for entry in side if _known(summary.get(entry[1]))] for side in (_LEFT, _RIGHT))
+    left, right = ([entry for entry in side if known(summary.get(entry[1]))] for side in (_LEFT, _RIGHT))
     for index in range(max(len(left), len(right))):
         cells: list[str] = []
         for side, indent in ((left, ""), (right, "    ")):
             label, name = side[index] if index < len(side) else ("", "")
+            if name == "final_accuracy_worst":
+                label = f"accuracy, worst of {summary['final_peers_evaluated']:,}"
             cells += [indent + label, with_unit(name, summary[name]) if name else ""]
         table.add_row(*cells)
     return table
 
 
-def _known(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
-
-
-def with_unit(name: str, value: Any) -> str:
-    """Return a value of a summary with its unit."""
-    if not _known(value):
-        return "-"
-    if "accuracy" in name:
-        return f"{100.0 * value:.1f} %"
-    if "bytes" in name:
-        for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-            if value >= size:
-                return f"{value / size:.3g} {unit}" if value < 1000 * size else f"{value / size:,.0f} {unit}"
-        return f"{value:.0f} B"
-    return f"{shown(value)} s" if name.endswith("_s") else shown(value)
-
-
-# A sweep's columns: the measure, the head, what it is multiplied by, and its unit; the other measures are in the table's file.
-_SWEPT = (
-    ("accuracy", "accuracy", 100.0, " %"),
-    ("accuracy_worst", "worst peer", 100.0, " %"),
-    ("disagreement", "disagreement", 1.0, ""),
-    ("bytes", "traffic", 1e-6, " MB"),
-)
+# A sweep's measures that a page of 80 letters has room for; the others are in the table's file.
+SWEPT_SHOWN = 4
 
 
 def sweep_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     """Return a sweep's means with their 95 % confidence intervals."""
     most = max((row["seeds"] for row in rows), default=0)
     table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
-    table.caption = f"means of {most} seeds ± 95 % confidence intervals"
-    table.add_column("settings", min_width=12)
-    measured = [column for column in _SWEPT if any(_known(row[column[0]]) for row in rows)]
-    for _, head, _, _ in measured:
-        table.add_column(head, justify="right", no_wrap=True)
-    for row in rows:
-        few = f" ({row['seeds']} seeds)" if row["seeds"] < most else ""
-        cells = [plus_minus(row[name] * scale, row[f"{name}_interval"] * scale) + unit for name, _, scale, unit in measured]
-        table.add_row(row["settings"] + few, *cells)
+    table.caption = f"means of {counted(most, 'seed')} ± 95 % confidence intervals"
+    head, lines = swept(rows, SWEPT_SHOWN)
+    for index, name in enumerate(head):
+        table.add_column(name, justify="right" if index else "left", no_wrap=index > 0, min_width=None if index else 12)
+    for line in lines:
+        table.add_row(*line)
     return table
 
 

@@ -32,9 +32,10 @@ def test_simulate_leaves_everything_that_a_paper_needs(tmp_path: Path):
     assert (summary["peers"], summary["seed"], summary["complete"]) == (4, 7, True)
     assert len(summary["trace_hash"]) == 64
     plots = {path.stem for path in (tmp_path / "plots").iterdir()}
-    assert plots == {"accuracy-over-time", "accuracy-over-bytes", "disagreement", "peers", "traffic", "exchanges"}
+    accuracies = {"accuracy-over-time", "accuracy-over-bytes", "accuracy-by-peer"}
+    assert plots == accuracies | {"disagreement", "peers", "traffic", "exchanges"}
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7
     assert summary["trace_hash"] in page
     assert "<script" not in page
     assert "<link" not in page

@@ -61,7 +61,7 @@ def test_equal_bytes_are_the_last_row_within_the_budget():
 
 
 def test_a_comparison_stands_at_equal_time_and_at_equal_bytes(tmp_path: Path):
-    plan = Comparison.of(small(duration_s=20.0), ["mesh", "mesh:pairwise", "mesh:none", "isolated", "ad-psgd"], 2)
+    plan = Comparison.of(small(duration_s=20.0), ["mesh", "mesh:drift-corrected", "mesh:none", "isolated", "ad-psgd"], 2)
     cells = sweeps.run(plan, tmp_path, processes=1)
     rows = compared(plan, cells, tmp_path)
     by_name = {row["method"]: row for row in rows}
@@ -74,8 +74,8 @@ def test_a_comparison_stands_at_equal_time_and_at_equal_bytes(tmp_path: Path):
     assert by_name["ad-psgd"]["megabytes_at_equal_bytes"] <= mesh["megabytes"]
     assert by_name["ad-psgd"]["seconds_at_equal_bytes"] < 20.0
     assert (
-        mesh["accuracy"] != by_name["mesh:pairwise"]["accuracy"]
-        or mesh["disagreement"] != by_name["mesh:pairwise"]["disagreement"]
+        mesh["accuracy"] != by_name["mesh:drift-corrected"]["accuracy"]
+        or mesh["disagreement"] != by_name["mesh:drift-corrected"]["disagreement"]
     )
     (_, _, time_rows), (_, _, bytes_rows) = tables(plan, rows)
     for found, column in ((time_rows, "accuracy"), (bytes_rows, "accuracy_at_equal_bytes")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import dataclasses
 import math
 import re
 import tomllib
@@ -13,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from meshlearn.protocol.averaging import AveragingRule
-from sims import Result, Scenario, plots, report, simulate
+from sims import Result, Scenario, listing, plots, report, simulate
 from sims.results import read_series, write_table
 from tests.sims.worlds import small
 
@@ -103,13 +104,70 @@ def test_a_band_of_a_comparison_is_the_confidence_interval(result: Result):
     band = figure.axes[0].collections[0].get_paths()[0].get_extents()
     half = 100 * plots.interval([0.0, 0.01])
     top = 100 * (max(row["accuracy"] for row in result.series) + 0.005)
-    assert band.y1 == pytest.approx(top + half)
+    assert band.y1 == pytest.approx(min(top + half, 100.0))
 
 
-def test_a_table_of_a_report_has_each_mean_beside_its_interval():
-    rows = [{"settings": "a", "accuracy": 0.8371, "accuracy_interval": 0.0171, "seeds": 3}]
-    assert report.with_intervals(rows) == [{"settings": "a", "accuracy": "0.837 ± 0.017", "seeds": 3}]
-    assert report.shown(2_213_456.5) == "2,213,456"
+def test_a_sweep_s_table_has_each_mean_beside_its_interval_in_per_cent_and_megabytes():
+    measures = {"accuracy": 0.8371, "accuracy_worst": 0.5, "disagreement": 0.12, "bytes": 916_675.0, "steps": 1000.0}
+    intervals = {"accuracy": 0.0171, "accuracy_worst": math.nan, "disagreement": 0.03, "bytes": 1_567_000.0, "steps": 0.0}
+    row = {"settings": "a", "seeds": 3, "peers_evaluated_least": 9.0, "peers_evaluated_most": 12.0, **measures}
+    row |= {f"{name}_interval": width for name, width in intervals.items()}
+    head, cells = listing.swept([row])
+    assert head == ["settings", "accuracy", "worst of 9-12", "disagreement", "traffic", "steps"]
+    assert cells == [["a", "83.7 ± 1.7 %", "50 %", "0.12 ± 0.03", "0.9 ± 1.6 MB", "1,000 ± 0"]]
+    assert listing.shown(2_213_456.5) == "2,213,456"
+
+
+def test_a_summary_has_labels_and_units_and_leaves_nothing_out(result: Result):
+    groups = dict(listing.summary_groups(result))
+    rows = {label: value for group in groups.values() for label, value in group}
+    known = [name for name, value in result.summary().items() if listing.known(value)]
+    assert sum(map(len, groups.values())) == len(rows) == len(known)
+    assert "Further counts" not in groups
+    assert rows[f"accuracy, worst of {result.final['peers_evaluated']}"].endswith(" %")
+    assert rows["traffic, headers included"].endswith("kB")
+    assert rows["simulated time"] == "20 s"
+
+
+def test_a_report_shows_every_class_and_the_least_accurate_peers(result: Result, tmp_path: Path):
+    peers = [{**result.peers[0], "peer": number, "accuracy": 1.0 - number / 1000} for number in range(300)]
+    unjudged = {**result.peers[0], "accuracy": math.nan}
+    peers += [{**unjudged, "peer": 300}, {**unjudged, "peer": 301, "hostile": "nan"}]
+    page = report.write_report(dataclasses.replace(result, peers=peers), tmp_path / "report.html").read_text()
+    rows = listing.peer_rows(peers)
+    assert [row[0] for row in rows[:2]] == ["299", "298"]
+    assert len(rows) == listing.ROWS_MAX
+    assert "102 more peers are in peers.csv" in page
+    assert [row[0] for row in listing.peer_rows(peers, 400)[-2:]] == ["300", "301"]
+    by_class = {row[0]: row for row in listing.class_rows(peers)}
+    assert [row[1] for row in by_class.values()] == ["301", "1"]
+    assert by_class[result.peers[0]["class"]][7:] == ("300", "70.1 %", "85.0 %", "100.0 %")
+    assert all(f"<td>{name}</td>" in page for name in by_class)
+    assert 'name="viewport"' in page
+
+
+def test_messages_that_were_refused_are_in_the_plot_of_outcomes(result: Result):
+    series = [{**row, "messages_refused": 826.0} for row in result.series]
+    figure = plots.figures(dataclasses.replace(result, series=series))["exchanges"]
+    assert "messages refused" in {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def test_peers_are_counted_in_whole_numbers(result: Result):
+    series = [{**row, "peers_online": 3, "peers_ready": 2} for row in result.series]
+    axes = plots.figures(dataclasses.replace(result, series=series))["peers"].axes[0]
+    assert all(float(tick).is_integer() for tick in axes.get_yticks())
+
+
+def test_bands_stay_within_what_there_can_be_and_many_lines_have_none(result: Result):
+    low = [{**row, "accuracy": 0.01, "disagreement": 0.01} for row in result.series]
+    high = [{**row, "accuracy": 0.9, "disagreement": 0.5} for row in result.series]
+    accuracy = plots.comparison({"a": [low, high]}, "time_s", "time / s").axes[0]
+    assert accuracy.get_ylim() == (0.0, 100.0)
+    apart = plots.comparison({"a": [low, high]}, "time_s", "time / s", y_name="disagreement").axes[0]
+    assert apart.get_ylim()[0] > 0.1
+    assert apart.collections[0].get_paths()[0].get_extents().y0 > 0
+    many = plots.comparison({str(number): [low, high] for number in range(7)}, "time_s", "time / s")
+    assert not many.axes[0].collections
 
 
 def test_the_python_of_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):

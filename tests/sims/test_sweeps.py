@@ -36,6 +36,16 @@ def test_cells_are_the_grid_times_the_seeds():
     assert len({cell.digest for cell in plan().cells()}) == 8
 
 
+def test_tables_among_the_settings_are_named_in_few_words_and_told_apart():
+    long = {"name": "sgd", "learning_rate": 0.123456789, "momentum": 0.123456789, "nesterov": True}
+    values = [{"name": "sgd", "learning_rate": 0.03, "momentum": 0.9}, long, {**long, "nesterov": False}]
+    names = [sweeps.Cell((("run.optimiser", value),), 1, small()).name for value in values]
+    assert names[0] == "optimiser sgd lr 0.03 momentum 0.9"
+    assert len(set(names)) == 3
+    assert max(map(len, names)) <= len("optimiser ") + sweeps.SHORT_MAX
+    assert sweeps.Cell((("run.optimiser", values[0]),), 1, small()).columns == {"run.optimiser": json.dumps(values[0])}
+
+
 def test_a_finished_cell_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     finished: list[int] = []
     first = sweeps.run(plan(), tmp_path, processes=1, done=finished.append, pause=lambda: finished[-1] >= 3)
@@ -151,7 +161,8 @@ def test_whatever_stands_in_a_sweep_is_read_or_refused_with_its_line(tmp_path_fa
 def test_keys_of_a_grid_need_no_quotes(tmp_path: Path):
     path = tmp_path / "sweep.toml"
     path.write_text(
-        f"{LAN}[set]\nrun.rule = 'pairwise'\nrun.optimiser = {{ name = 'adam' }}\n[grid]\nrun.codec = ['float32']\n'faults.loss' = [0.1]\n"
+        f"{LAN}[set]\nrun.rule = 'pairwise'\nrun.optimiser = {{ name = 'adam' }}\n"
+        "[grid]\nrun.codec = ['float32']\n'faults.loss' = [0.1]\n"
     )
     plan = sweeps.Plan.load(path)
     assert plan.grid == {"run.codec": ["float32"], "faults.loss": [0.1]}
