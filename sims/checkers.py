@@ -9,20 +9,21 @@ from __future__ import annotations
 import functools
 import math
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meshlearn.errors import MeshlearnError
-from meshlearn.protocol.actions import Action, Averaged
+from meshlearn.protocol.actions import Action, Averaged, Send
 from meshlearn.protocol.admission import HISTORY
-from meshlearn.protocol.averaging import Pairwise
+from meshlearn.protocol.averaging import AGE_SLACK, Pairwise, believed_age
 from meshlearn.protocol.link import Outstanding
 from meshlearn.protocol.replica import Replica
 from meshlearn.wire import limits
 from meshlearn.wire.codec import Codec
 from meshlearn.wire.quantise import Floats
-from sims.node import Node
+from sims.node import Node, Pipe
 
 REMEMBERED_EXCHANGES_MAX = 65_536
 # Sums in float64 of float32 values; what is told of a norm is rounded to float32, and so is what was clipped.
@@ -30,6 +31,10 @@ SUM_ERROR = 1e-9
 NORM_ERROR = 1e-6
 # Codecs whose error is small beside the distance of two peers (or nothing), so that the way to the other one is known.
 NEAR = (Codec.FLOAT32, Codec.MODULAR8, Codec.MODULAR4)
+# What a peer may send on a link after it has heard that too much waits there: what it had just decided to, an exchange that it
+# repeats with a wider range, and short answers.
+MESSAGES_HELD_MAX = 3
+SHORT_BYTES_HELD_MAX = 65_536
 
 Key = tuple[int, bytes, bytes]
 
@@ -39,12 +44,17 @@ class InvariantBroken(MeshlearnError):
 
 
 class WatchedReplica(Replica):
-    """A replica that notes what averaging adds to it, until the checker has looked."""
+    """A replica that notes what averaging adds to it and what a pull puts there, until the checker has looked."""
 
-    __slots__ = ("journal",)
+    __slots__ = ("journal", "placed", "seen_ages", "seen_steps")
 
     journal: list[tuple[Replica, int, Floats, Floats, int]]
     """(replica, slice, the slice before, the change that was given, its age before) of each change since the last check."""
+    placed: list[tuple[Replica, int, int]]
+    """(replica, slice, its age before) of each pulled slice since the last check."""
+    seen_ages: list[int]
+    """The ages of the slices without the steps, and the steps, at the last check."""
+    seen_steps: int
 
     def apply(self, index: int, change: Floats, age: int) -> None:
         """See `Replica`."""
@@ -53,6 +63,26 @@ class WatchedReplica(Replica):
         own_age = self.age(index)
         super().apply(index, change, age)
         self.journal.append((self, index, before, change, own_age))
+
+    def place(self, index: int, displacement: Floats, age: int) -> None:
+        """See `Replica`."""
+        own_age = self.age(index)
+        super().place(index, displacement, age)
+        self.placed.append((self, index, own_age))
+
+    def rejuvenated(self) -> int | None:
+        """Return a slice that has become younger since the last call, None where there is none.
+
+        After most events no age is another one, or the steps alone have grown: that costs a comparison of two short lists.
+        """
+        steps, ages = self._steps, self._ages
+        if steps >= self.seen_steps and ages == self.seen_ages:
+            self.seen_steps = steps
+            return None
+        taken = self.seen_steps - steps
+        fell = next((index for index, before in enumerate(self.seen_ages) if ages[index] < before + taken), None)
+        self.seen_ages, self.seen_steps = ages.copy(), steps
+        return fell
 
 
 class Checker:
@@ -66,21 +96,23 @@ class Checker:
         self._hostile = hostile
         self.checks = 0
         self._journal: list[tuple[Replica, int, Floats, Floats, int]] = []
+        self._placed: list[tuple[Replica, int, int]] = []
         self._applied: set[tuple[int, int]] = set()
         self._applied_order: deque[tuple[int, int]] = deque()
-        self._halves: dict[Key, tuple[float, float, float, bool]] = {}
-        self._oldest: dict[int, int] = {}
+        self._halves: dict[Key, _Half] = {}
         self._accepted: dict[int, deque[float]] = {}
+        # By link: what has been sent there since its end was told that too much waits.
+        self._held: dict[int, int] = {}
 
     def replica(self, initial: Floats, slice_length: int, vector: Floats) -> WatchedReplica:
         """Return a replica whose changes this checker sees."""
         replica = WatchedReplica(initial, slice_length, vector)
-        replica.journal = self._journal
+        replica.journal, replica.placed = self._journal, self._placed
+        replica.seen_ages, replica.seen_steps = [0] * replica.slice_count, 0
         return replica
 
     def forget(self, node: Node) -> None:
         """A node begins a new life."""
-        self._oldest.pop(node.number, None)
         self._accepted.pop(node.number, None)
 
     def check(self, node: Node, actions: list[Action]) -> None:
@@ -89,15 +121,50 @@ class Checker:
         peer = node.peer
         assert peer is not None
         number = node.number
-        oldest = peer.replica.oldest
-        if oldest < self._oldest.get(number, 0):
-            raise InvariantBroken(f"the age of peer {number} fell from {self._oldest[number]} to {oldest}")
-        self._oldest[number] = oldest
+        replica = peer.replica
+        assert isinstance(replica, WatchedReplica)
+        fell = replica.rejuvenated()
+        if fell is not None:
+            raise InvariantBroken(f"the age of slice {fell} of peer {number} fell to {replica.age(fell)}")
+        if self._placed:
+            self._pulled(number)
         for action in actions:
             if type(action) is Averaged:
                 self._averaged(node, action)
         if self._journal:
             raise InvariantBroken(f"peer {number} changed slice {self._journal[0][1]} by averaging and did not say so")
+
+    def _pulled(self, number: int) -> None:
+        """What is pulled is finite, and makes nothing younger."""
+        for replica, index, age in self._placed:
+            start, stop = replica.bounds(index)
+            if not np.isfinite(replica.vector[start:stop]).all():
+                raise InvariantBroken(f"peer {number} pulled slice {index} with values that are not finite")
+            if replica.age(index) < age:
+                raise InvariantBroken(f"slice {index} of peer {number} has become younger by a pull")
+        self._placed.clear()
+
+    def told(self, pipe: Pipe, congested: bool) -> None:
+        """A peer has heard that too much waits in one of its pipes, or that it takes messages again."""
+        if congested:
+            self._held[pipe.sender_link] = 0
+        else:
+            self._held.pop(pipe.sender_link, None)
+
+    def sent(self, node: Node, action: Send) -> None:
+        """Check a message that goes into a pipe where too much waits: what one peer holds back for another is bounded."""
+        held = self._held.get(action.link)
+        if held is None:
+            return
+        assert node.peer is not None
+        held += sum(map(len, action.frames))
+        self._held[action.link] = held
+        longest = 4 * node.peer.replica.slice_length + limits.MESSAGE_BYTES_MAX - 4 * limits.SLICE_VALUES_MAX
+        if held > MESSAGES_HELD_MAX * longest + SHORT_BYTES_HELD_MAX:
+            raise InvariantBroken(
+                f"peer {node.number} has sent {held:,} bytes on a link after it was told that more than "
+                f"{limits.BUFFERED_BYTES_HIGH:,} wait there"
+            )
 
     def links(self, node: Node) -> None:
         """Check the node's links after one has opened or closed: at most one a pair, and no more than the bound."""
@@ -162,10 +229,10 @@ class Checker:
             raise InvariantBroken(f"slice {index} of peer {number} has become younger")
         self._within_clip(node, norm)
         if honest:
-            pairwise = isinstance(peer.rule, Pairwise)
-            if pairwise:
-                self._towards(node, action, before, replica.initial[start:stop], change)
-            self._halved(node, action, wide, norm, pairwise)
+            begun = self._begun(node, action)
+            if begun is not None and isinstance(peer.rule, Pairwise):
+                self._towards(node, action, begun, before, replica.initial[start:stop], change)
+            self._halved(node, action, age, begun, wide, norm)
 
     def _remember(self, key: tuple[int, int]) -> None:
         self._applied.add(key)
@@ -185,18 +252,23 @@ class Checker:
                 raise InvariantBroken(f"peer {node.number} applied a change of norm {norm:g} where its clip was {clip:g}")
         accepted.append(norm)
 
-    def _towards(self, node: Node, action: Averaged, before: Floats, initial: Floats, change: Floats) -> None:
-        """The side that is asked goes towards what the other one sent, and as far as the weight says.
-
-        What was sent is still there at the side that waits for the answer. The own slice is known only as exactly as the answer
-        rounds it: half of the way more or less is allowed, many times that error.
-        """
+    @staticmethod
+    def _begun(node: Node, action: Averaged) -> Outstanding | None:
+        """Return the exchange that the other side waits for, where this is the side that is asked."""
         pipe = node.pipes.get(action.link)
         other = None if pipe is None else pipe.receiver.peer
         link = None if pipe is None or other is None else other.links.get(pipe.link)
         begun = None if link is None else link.outstanding
         if begun is None or begun.exchange_id != action.exchange_id or begun.slice_index != action.slice_index:
-            return
+            return None
+        return begun
+
+    def _towards(self, node: Node, action: Averaged, begun: Outstanding, before: Floats, initial: Floats, change: Floats) -> None:
+        """The side that is asked goes towards what the other one sent, and as far as the weight says.
+
+        What was sent is still there at the side that waits for the answer. The own slice is known only as exactly as the answer
+        rounds it: half of the way more or less is allowed, many times that error.
+        """
         assert node.peer is not None
         own = before - initial
         way = begun.rounded - own
@@ -212,12 +284,19 @@ class Checker:
                 f"and its weight is {action.weight:g}"
             )
 
-    def _halved(self, node: Node, action: Averaged, change: NDArray[np.float64], norm: float, pairwise: bool) -> None:
+    def _halved(
+        self, node: Node, action: Averaged, age: int, begun: Outstanding | None, change: NDArray[np.float64], norm: float
+    ) -> None:
         """Both sides of a pairwise exchange that go equally far and unclipped change by the same in opposite directions.
 
-        Of the first side's change its projection on a fixed random direction is kept: the sum of two changes that are not
+        How far a side has to go is worked out from both ages, as far as each believes the other's; what it says of itself must be
+        that. Of the first side's change its projection on a fixed random direction is kept: the sum of two changes that are not
         opposite is at right angles to it with a probability of nothing.
         """
+        assert node.peer is not None
+        rule = node.peer.rule
+        # A researcher's rule may have weights of its own.
+        known = isinstance(rule, Pairwise) and type(rule).weight is Pairwise.weight
         key = _key(action.exchange_id, node.peer_id, action.peer)
         projection = float(change.dot(_direction(len(change))))
         other = self._halves.pop(key, None)
@@ -225,16 +304,51 @@ class Checker:
             if len(self._halves) >= REMEMBERED_EXCHANGES_MAX:
                 # Never answered, long ago.
                 del self._halves[next(iter(self._halves))]
-            self._halves[key] = (projection, norm, action.weight, action.clipped)
+            answer = None
+            if known and begun is not None:
+                self._weighs(node, action, pairwise_weight(age, believed_age(age, begun.age)))
+                answer = pairwise_weight(begun.age, believed_age(begun.age, age))
+            self._halves[key] = _Half(projection, norm, action.weight, action.clipped, answer)
             return
-        other_projection, other_norm, weight, clipped = other
-        if not pairwise or clipped or action.clipped or weight != action.weight:
+        if known and other.answer is not None:
+            self._weighs(node, action, other.answer)
+        if not isinstance(rule, Pairwise) or other.clipped or action.clipped or other.weight != action.weight:
             return
-        if abs(norm - other_norm) > SUM_ERROR * norm or abs(projection + other_projection) > SUM_ERROR * norm * len(change):
+        unlike = abs(projection + other.projection) > SUM_ERROR * norm * len(change)
+        if unlike or abs(norm - other.norm) > SUM_ERROR * norm:
             raise InvariantBroken(
                 f"exchange {action.exchange_id} did not change one side by what it took from the other "
-                f"(norms {other_norm:g} and {norm:g}): the mean of the mesh is not kept"
+                f"(norms {other.norm:g} and {norm:g}): the mean of the mesh is not kept"
             )
+
+    @staticmethod
+    def _weighs(node: Node, action: Averaged, weight: float) -> None:
+        if action.weight != weight:
+            raise InvariantBroken(
+                f"peer {node.number} goes {action.weight:g} of the way in exchange {action.exchange_id}, and the ages of both "
+                f"sides make it {weight:g}: the mean of the mesh is not kept"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """What is kept of the side of an exchange that changed first."""
+
+    projection: float
+    norm: float
+    weight: float
+    clipped: bool
+    answer: float | None
+    """How far the side that waits for the answer has to go; None where that is not known."""
+
+
+def pairwise_weight(own_age: int, partner_age: int) -> float:
+    """Return how far a peer goes under the built-in rules, written down a second time (PROTOCOL.md, the rule of an exchange).
+
+    Half of the way where one age is at most twice the other or AGE_SLACK steps more; else the partner's share of both ages.
+    """
+    youngest, difference = min(own_age, partner_age), abs(own_age - partner_age)
+    return 0.5 if difference <= max(youngest, AGE_SLACK) else partner_age / (own_age + partner_age)
 
 
 def _key(exchange_id: int, one: bytes, other: bytes) -> Key:

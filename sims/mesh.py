@@ -200,6 +200,9 @@ class MeshWorld(World):
             peer.handle(events.Stepped(node.pending_steps, node.pending_samples), local)
             node.pending_steps = node.pending_samples = 0
         done = peer.handle(event, local)
+        if self.checker is not None:
+            # Before the actions: a frame that fills the pipe is an event of its own, which the checker sees, too.
+            self.checker.check(node, done)
         for action in done:
             if type(action) is actions.Send:
                 pipe = node.pipes.get(action.link)
@@ -219,8 +222,6 @@ class MeshWorld(World):
             if at < node.tick_at:
                 node.tick_at = at if at > now else now
                 self.clock.at(at, Op.TICK, node.number)
-        if self.checker is not None:
-            self.checker.check(node, done)
 
     def _perform(self, node: Node, action: actions.Action) -> None:
         now = self.clock.now

@@ -21,7 +21,7 @@ import numpy as np
 from meshlearn.errors import SettingsError
 from sims.world import World
 
-FORMAT = 2
+FORMAT = 3
 PACKAGES = ("meshlearn", "sims")
 # Attributes that a fresh world has already, or that are functions.
 _SKIPPED = {

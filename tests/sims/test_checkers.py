@@ -106,6 +106,35 @@ def test_both_sides_change_by_the_same_towards_each_other(rule: type[Pairwise], 
         simulate(small(**{"run.codec": codec}), rule=rule)
 
 
+def half_or_four_tenths(_: Pairwise, own_age: int, partner_age: int) -> float:
+    return 0.5 if own_age <= partner_age else 0.4
+
+
+def without_slack(_: Pairwise, own_age: int, partner_age: int) -> float:
+    return partner_age / (own_age + partner_age)
+
+
+def always_half(_: Pairwise, own_age: int, partner_age: int) -> float:
+    return 0.5
+
+
+@pytest.mark.parametrize("mutant", [half_or_four_tenths, without_slack, always_half])
+@pytest.mark.parametrize("rule", ["pairwise", "drift-corrected"])
+def test_both_sides_go_as_far_as_both_ages_say(mutant: Any, rule: str, monkeypatch: Patch):
+    """Peers that come late, so that not all ages are alike."""
+    monkeypatch.setattr(Pairwise, "weight", mutant)
+    arrivals = {"pattern": "gaps", "within_s": 30.0}
+    broken("ages of both sides make it", duration_s=60.0, arrivals=arrivals, **{"run.rule": rule, "run.join_timeout_s": 0.0})
+
+
+def test_the_weights_of_a_rule_of_ones_own_are_its_own():
+    class Tenth(Pairwise):
+        def weight(self, own_age: int, partner_age: int) -> float:
+            return 0.1
+
+    assert simulate(small(), rule=Tenth).complete
+
+
 @pytest.mark.parametrize("codec", ["modular8", "modular4", "linear8", "dynamic8", "float16", "float32"])
 def test_sound_rules_pass_with_every_codec(codec: str):
     world = ran(small(**{"run.codec": codec, "run.exchange_interval_s": 0.1, "peers": 8}))
@@ -145,7 +174,9 @@ def test_an_exchange_is_applied_once(monkeypatch: Patch):
     broken("twice", **{"faults.duplication": 0.5})
 
 
-APPLY = Replica.apply
+APPLY, PLACE = Replica.apply, Replica.place
+# Half of the peers come back without a model, and pull one.
+NEWCOMERS = {"exits": [{"at_s": 8.0, "share": 0.5, "back_after_s": 1.0, "absence": "leave"}]}
 
 
 def applies_nothing(self: Replica, index: int, change: Floats, age: int) -> None:
@@ -198,13 +229,33 @@ def test_ages_never_fall(which: str, monkeypatch: Patch):
     broken("younger|fell")
 
 
-def test_the_age_of_the_oldest_slice_never_falls():
+def steps_make_a_slice_younger(self: Replica, steps: int) -> None:
+    self._steps += steps
+    if self._ages[1] > 20:
+        self._ages[1] -= 20
+
+
+def pulls_make_a_slice_younger(self: Replica, index: int, displacement: Floats, age: int) -> None:
+    PLACE(self, index, displacement, age)
+    self._ages[index] = -self._steps - 1
+
+
+@pytest.mark.parametrize(("method", "mutant"), [("stepped", steps_make_a_slice_younger), ("place", pulls_make_a_slice_younger)])
+def test_no_slice_becomes_younger_by_steps_or_pulls(method: str, mutant: Any, monkeypatch: Patch):
+    """A slice that is not the oldest one, too."""
+    monkeypatch.setattr(Replica, method, mutant)
+    broken("slice . of peer . fell", **NEWCOMERS)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_age_of_each_slice_never_falls(index: int):
     world = ran(small(duration_s=10.0))
-    node, checker = world.nodes[0], Checker()
+    node, checker = world.nodes[0], world.checker
     assert node.peer is not None
+    assert checker is not None
     checker.check(node, [])
-    node.peer.replica._steps -= 5
-    with pytest.raises(InvariantBroken, match="fell"):
+    node.peer.replica._ages[index] -= 1
+    with pytest.raises(InvariantBroken, match=f"slice {index} of peer 0 fell"):
         checker.check(node, [])
 
 
@@ -285,6 +336,33 @@ def test_what_a_link_holds_back_is_bounded(monkeypatch: Patch):
 
     monkeypatch.setattr(Reassembler, "feed", hoards)
     broken("more than one message")
+
+
+def test_what_a_peer_sends_where_too_much_waits_is_bounded(monkeypatch: Patch):
+    slow = {
+        "classes": [{"up_mbps": 0.5}],
+        "run.model": "consensus",
+        "run.parameters": 200_000,
+        "run.slices": 4,
+        "run.codec": "float32",
+        "run.exchange_interval_s": 0.2,
+        "run.link_timeout_s": 60.0,
+        "run.exchange_timeout_s": 1.0,
+        "run.exchange_resends": 20,
+        "peers": 3,
+        "duration_s": 40.0,
+    }
+    assert ran(small(**slow)).series[-1]["exchanges_accepted"] > 0
+    monkeypatch.setattr(Link, "congested", property(lambda _: False, lambda *_: None))
+    broken("after it was told", **slow)
+
+
+def test_what_is_pulled_is_finite(monkeypatch: Patch):
+    def spoilt(self: Replica, index: int, displacement: Floats, age: int) -> None:
+        PLACE(self, index, displacement * np.float32(np.nan), age)
+
+    monkeypatch.setattr(Replica, "place", spoilt)
+    broken("pulled slice . with values that are not finite", **NEWCOMERS)
 
 
 # -- what is done about it --------------------------------------------------------------------------------------------
