@@ -487,12 +487,12 @@ def _warped(times: np.ndarray, amplitude: float, period_s: float) -> Any:
 def read_availability(path: Path, peers: int) -> list[tuple[int, float, float]]:
     """Read a CSV file of peer, on, off (seconds); return (number, on, off) of the first `peers` names, in the order of the file.
 
-    Raises SettingsError that names the line.
+    Lines may stand in any order; those of one peer that overlap or meet are one stay. Raises SettingsError that names the line.
     """
-    numbers: dict[str, int] = {}
-    found: list[tuple[int, float, float]] = []
+    stays: dict[str, list[tuple[float, float]]] = {}
+    line = 0
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             for line, row in enumerate(csv.reader(file), 1):
                 if not row or (line == 1 and row[-1].strip().lower() == "off"):
                     continue
@@ -502,11 +502,24 @@ def read_availability(path: Path, peers: int) -> list[tuple[int, float, float]]:
                     raise SettingsError(f"{path}, line {line}: expected peer, on, off (seconds).") from None
                 if len(row) != 3 or not 0 <= on < off < math.inf:
                     raise SettingsError(f"{path}, line {line}: expected peer, on, off with 0 <= on < off.")
-                number = numbers.setdefault(name, len(numbers))
-                if number < peers:
-                    found.append((number, on, off))
+                stays.setdefault(name, []).append((on, off))
     except OSError as problem:
         raise SettingsError(f"The availability in {path} cannot be read: {problem.strerror}.") from None
-    if not found:
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is no text in UTF-8; expected lines of peer, on, off (seconds).") from None
+    except csv.Error as problem:
+        raise SettingsError(f"{path}, line {line + 1}: expected peer, on, off (seconds), but {problem}.") from None
+    if not stays:
         raise SettingsError(f"{path} holds no line of peer, on, off.")
-    return found
+    return [(number, on, off) for number, name in enumerate(list(stays)[:peers]) for on, off in _merged(stays[name])]
+
+
+def _merged(stays: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the stays in the order of time, those that overlap or meet as one."""
+    merged: list[tuple[float, float]] = []
+    for on, off in sorted(stays):
+        if merged and on <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(off, merged[-1][1]))
+        else:
+            merged.append((on, off))
+    return merged

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meshlearn.errors import SettingsError
 from meshlearn.learning.partition import partition
 from meshlearn.learning.spec import initial_vector
 from sims import Scenario, simulate
 from sims.soak import random_scenario, soak
+from sims.world import read_availability
 from tests.sims.worlds import Timid, consensus, ran, small
 
 
@@ -43,17 +45,21 @@ def test_the_same_seed_gives_the_same_trace_and_another_seed_another(begin: int)
     assert len({ran(scenario.changed(seed=seed)).trace.hexdigest() for seed in seeds}) == len(seeds)
 
 
-def test_the_trace_does_not_depend_on_the_seed_of_pythons_hashes():
+@pytest.mark.parametrize("begin", range(0, 100, 50))
+def test_the_trace_does_not_depend_on_the_seed_of_pythons_hashes(begin: int):
+    """One hundred worlds, each in two processes whose sets and dictionaries of strings and bytes are in other orders."""
     program = (
         "from sims.soak import random_scenario; from sims import simulate\n"
-        "print([simulate(random_scenario(seed).changed(duration_s=8.0)).trace_hash for seed in (3, 4, 5)])"
+        f"for seed in range({begin}, {begin + 50}):\n"
+        "    print(simulate(random_scenario(seed).changed(duration_s=6.0, peers=4), checked=False).trace_hash)"
     )
-    outputs = set()
-    for hash_seed in ("0", "1", "4242"):
+    outputs = []
+    for hash_seed in ("1", "4242"):
         environment = {"PYTHONHASHSEED": hash_seed, "PATH": "", "OPENBLAS_NUM_THREADS": "1"}
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
-        outputs.add(done.stdout)
-    assert len(outputs) == 1
+        outputs.append(done.stdout.split())
+    assert outputs[0] == outputs[1]
+    assert len(set(outputs[0])) == 50
 
 
 @pytest.mark.parametrize("begin", range(1_000, 1_150, 25))
@@ -199,6 +205,32 @@ def test_an_availability_trace_says_who_is_there(tmp_path):
     world = ran(small(availability=str(path), peers=3, duration_s=29.0, **{"evaluation.every_s": 1.0}))
     online = {row["time_s"]: row["peers_online"] for row in world.series}
     assert [online[time] for time in (3.0, 8.0, 15.0, 25.0)] == [2, 3, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "lines", ["a,10,20\na,0,10\n", "a,0,10\na,10,20\n", "a,0,15\na,5,20\n", "a,0,20\na,5,10\n", "a,5,20\nb,0,5\na,0,6\n"]
+)
+def test_the_lines_of_an_availability_trace_may_overlap_and_stand_in_any_order(lines: str, tmp_path: Path):
+    path = tmp_path / "trace.csv"
+    path.write_text(lines)
+    world = ran(small(availability=str(path), peers=2, duration_s=29.0))
+    assert world.peers_table()[0]["online_s"] == 20.0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfea,0,10\n", "is no text in UTF-8"),
+        (b"a,0,10\nb,0," + b"1" * 200_000, "line 2: expected peer, on, off"),
+        (b"a,0,10\nb,nan,20\n", "line 2: expected peer, on, off with"),
+        (b"peer,on,off\n", "holds no line"),
+    ],
+)
+def test_an_availability_trace_that_is_none_is_refused_in_one_sentence(content: bytes, said: str, tmp_path: Path):
+    path = tmp_path / "trace.csv"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=said):
+        read_availability(path, 5)
 
 
 def test_a_narrow_line_makes_a_peer_slow_and_not_wrong():
