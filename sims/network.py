@@ -33,6 +33,11 @@ BITS_A_BYTE = 8.0
 PATIENCE_S = 30.0
 # What leaves sooner is not worth the bookkeeping: at 8 Gbit/s a mebibyte, the threshold, takes longer.
 QUEUED_FROM_S = 0.001
+MS_A_UNIT = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+# A matrix of so many peers takes 200 MB; the King data set has 1,740.
+MATRIX_PEERS_MAX = 5_000
+# No network has such a median; a file that gives it is in another unit.
+MEDIAN_MS_MAX = 10_000.0
 
 
 def wire_bytes(count: int) -> int:
@@ -231,16 +236,17 @@ class Network:
 def _matrix_of(scenario: Scenario) -> np.ndarray | None:
     latency = scenario.latency
     if latency.file:
-        return read_matrix(Path(latency.file))
+        return read_matrix(Path(latency.file), latency.unit)
     if latency.regions:
         return np.array(latency.matrix_ms, np.float64)
     return None
 
 
-def read_matrix(path: Path) -> np.ndarray:
-    """Read round trips in ms, float64 [n, n]: rows of numbers, or lines "i j ms" (the King data set's form, from 1).
+def read_matrix(path: Path, unit: str = "ms") -> np.ndarray:
+    """Read round trips in `unit`, return them in ms, float64 [n, n]. The file has rows of numbers, or lines "i j round-trip".
 
-    A missing or negative entry (King has -1) becomes the median of the rest. Raises SettingsError.
+    Such lines, from 1 and in microseconds, are the King data set's (Gummadi, Saroiu & Gribble 2002). A missing or negative entry
+    (King has -1) becomes the median of the rest. Raises SettingsError, where the unit cannot be right too.
     """
     try:
         lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
@@ -249,25 +255,47 @@ def read_matrix(path: Path) -> np.ndarray:
         raise SettingsError(f"The round trips in {path} cannot be read: {problem.strerror}.") from None
     except (ValueError, UnicodeDecodeError):
         raise SettingsError(
-            f"{path} must hold numbers alone: round trips in ms, one row a peer, or lines of i, j and ms."
+            f"{path} must hold numbers alone: round trips, one row a peer, or lines of i, j and the round trip."
         ) from None
     width = len(rows[0]) if rows else 0
     if not rows or any(len(row) != width for row in rows):
-        raise SettingsError(f"{path} must hold rows of equal length: round trips in ms, one row a peer.")
-    if width == 3 and len(rows) != 3:
-        size = int(max(max(row[0], row[1]) for row in rows))
-        matrix = np.full((size, size), -1.0)
-        for one, other, milliseconds in rows:
-            if not (one.is_integer() and other.is_integer() and one >= 1 and other >= 1):
-                raise SettingsError(f"{path} counts peers from 1 in its lines of i, j and ms.")
-            matrix[int(one) - 1, int(other) - 1] = milliseconds
-            if matrix[int(other) - 1, int(one) - 1] < 0:
-                matrix[int(other) - 1, int(one) - 1] = milliseconds
+        raise SettingsError(f"{path} must hold rows of equal length: round trips, one row a peer.")
+    if width == 3 and (len(rows) != 3 or _names_pairs(rows)):
+        matrix = _matrix_of_pairs(path, rows)
     elif width == len(rows):
         matrix = np.array(rows)
     else:
         raise SettingsError(f"{path} has {len(rows)} rows of {width} numbers; a matrix of round trips is square.")
+    matrix *= MS_A_UNIT[unit]
     known = np.isfinite(matrix) & (matrix > 0)
     if not known.any():
         raise SettingsError(f"{path} holds no round trip that is more than 0 ms.")
-    return np.where(known, matrix, np.median(matrix[known]))
+    median = float(np.median(matrix[known]))
+    if median > MEDIAN_MS_MAX:
+        raise SettingsError(
+            f"Half of the round trips in {path} would take more than {median / 1000.0:,.0f} s; set latency.unit to what they "
+            'are in: "us" for microseconds, as in the King data set, "ms" or "s".'
+        )
+    return np.where(known, matrix, median)
+
+
+def _names_pairs(rows: list[list[float]]) -> bool:
+    """Return whether three rows of three numbers are lines of i, j and a round trip: a matrix has zeros or is symmetric."""
+    whole = all(one.is_integer() and other.is_integer() and min(one, other) >= 1 and one != other for one, other, _ in rows)
+    return whole and not np.array_equal(np.array(rows), np.array(rows).T)
+
+
+def _matrix_of_pairs(path: Path, rows: list[list[float]]) -> np.ndarray:
+    """Return the matrix of lines of i, j and a round trip; -1 where there is no line."""
+    for one, other, _ in rows:
+        if not (one.is_integer() and other.is_integer() and min(one, other) >= 1):
+            raise SettingsError(f"{path} counts peers from 1 in its lines of i, j and the round trip.")
+        if max(one, other) > MATRIX_PEERS_MAX:
+            raise SettingsError(f"{path} names peer {max(one, other):,.0f}; a matrix is of {MATRIX_PEERS_MAX:,} peers at most.")
+    size = int(max(max(row[0], row[1]) for row in rows))
+    matrix = np.full((size, size), -1.0)
+    for one, other, round_trip in rows:
+        matrix[int(one) - 1, int(other) - 1] = round_trip
+        if matrix[int(other) - 1, int(one) - 1] < 0:
+            matrix[int(other) - 1, int(one) - 1] = round_trip
+    return matrix

@@ -225,7 +225,8 @@ class Latency:
     jitter: float = schema.number(0.0, 0.0, 100.0)
     regions: tuple[str, ...] = schema.value((), 'a list of names such as ["eu", "us"]', _names)
     matrix_ms: tuple[tuple[float, ...], ...] = schema.value((), "a list of rows of numbers of ms, one row a region", _matrix)
-    file: str = schema.file("the path of a matrix of round trips in ms")
+    file: str = schema.file("the path of a matrix of round trips")
+    unit: str = schema.choice("ms", "ms", "us", "s")
     connect_round_trips: float = schema.number(4.0, 0.0, 1_000.0)
     introduction_s: float = schema.number(0.1, 0.0, 1e4, "seconds")
 

@@ -158,6 +158,38 @@ def test_round_trips_can_be_imported(tmp_path: Path):
             read_matrix(square)
 
 
+def test_the_king_data_set_is_in_microseconds(tmp_path: Path):
+    """Lines of i, j and the round trip, some of which failed; the published set's mean is 75,809."""
+    king = tmp_path / "king.txt"
+    king.write_text("1 2 75809\n1 3 -1\n2 3 120514\n1 4 19201\n2 4 81027\n3 4 98022\n")
+    matrix = read_matrix(king, "us")
+    assert matrix[0, 1] == matrix[1, 0] == 75.809
+    assert matrix[0, 2] == 81.027
+    line = Line(**{"latency.file": str(king), "latency.unit": "us"})
+    assert line.network.round_trip_s(line.one, line.other) == 0.075809
+    with pytest.raises(
+        SettingsError, match=r'more than 81 s; set latency\.unit .* "us" for microseconds, as in the King data set'
+    ):
+        Line(**{"latency.file": str(king)})
+
+
+def test_three_lines_are_pairs_or_a_matrix(tmp_path: Path):
+    path = tmp_path / "trips.txt"
+    path.write_text("1 2 75\n1 3 80\n2 3 120\n")
+    assert read_matrix(path).tolist() == [[80.0, 75.0, 80.0], [75.0, 80.0, 120.0], [80.0, 120.0, 80.0]]
+    for rows in ("0 10 20\n10 0 30\n20 30 0\n", "1 10 20\n10 1 30\n20 30 1\n", "0.5 2 3\n4 0.5 6\n7 8 0.5\n"):
+        path.write_text(rows)
+        assert read_matrix(path)[0, 1] == float(rows.split()[1])
+
+
+@pytest.mark.parametrize("line", ["300000 1 20", "inf 1 20", "nan 1 20", "1e300 1 20", "1 -1 20", "1.5 1 20"])
+def test_peers_that_no_matrix_can_hold_are_refused_before_there_is_one(line: str, tmp_path: Path):
+    path = tmp_path / "trips.txt"
+    path.write_text(f"1 2 10\n{line}\n")
+    with pytest.raises(SettingsError, match=r"counts peers from 1|is of 5,000 peers at most"):
+        read_matrix(path)
+
+
 def test_regions_have_their_own_round_trips():
     changes = {
         "latency.regions": ["eu", "us"],

@@ -138,7 +138,7 @@ MISTAKES: list[tuple[str, int, str, str]] = [
     ("topology = 'regular'\npeers = 5\n[run]\ndegree = 3", 1, "topology", "5 peers of 3 links each make no graph"),
     # files
     ("availability = 'none.csv'", 1, "availability", "the path of a CSV file of peer, on, off, but there is no file"),
-    ("[latency]\nfile = 'none.txt'", 2, "latency.file", "the path of a matrix of round trips in ms, but there is no file"),
+    ("[latency]\nfile = 'none.txt'", 2, "latency.file", "the path of a matrix of round trips, but there is no file"),
     # what a run finds out
     ("peers = 7000", 1, "peers", "6000 examples can be divided among 1 to 6000 peers"),
     ("[run]\nskew = 'classes:11'", 2, "run.skew", "A peer can hold 1 to 10 classes"),
