@@ -112,7 +112,10 @@ class MeshWorld(World):
             return make_rule(name, self.task.parameter_count, self._learning_rate, run.drift_gain)
         known = {"parameter_count": self.task.parameter_count, "learning_rate": self._learning_rate}
         wanted = inspect.signature(self._rule_maker).parameters
-        return self._rule_maker(**{key: value for key, value in known.items() if key in wanted})
+        made = self._rule_maker(**{key: value for key, value in known.items() if key in wanted})
+        if not isinstance(made, AveragingRule):
+            raise SettingsError(f"The rule made {made!r}; give a subclass of AveragingRule, or a function that makes one.")
+        return made
 
     def entered(self, node: Node) -> None:
         """See `World`."""

@@ -31,6 +31,11 @@ def make_world(scenario: Scenario, *, rule: RuleMaker | None = None, checked: bo
 
 
 def _world_of(scenario: Scenario, rule: RuleMaker | None, checked: bool, batched: bool) -> World:
+    if rule is not None and not callable(rule):
+        raise SettingsError(
+            f"The rule is {rule!r}; give a subclass of AveragingRule, or a function that makes one. "
+            "The rules that come with the simulator go by their names, in run.rule."
+        )
     if scenario.run.method == "mesh":
         return MeshWorld(scenario, batched=batched, checked=checked, rule=rule)
     if rule is not None:
@@ -64,6 +69,8 @@ def simulate(
     """
     if not isinstance(scenario, Scenario):
         scenario = Scenario.load(scenario)
+    if not snapshot_every_s >= 0:
+        raise SettingsError(f"The time between two snapshots is {snapshot_every_s:g} s; give 0 or more.")
     folder = None if out is None else Path(out)
     world = make_world(scenario, rule=rule, checked=checked, batched=batched)
     saved = None if folder is None else folder / SNAPSHOT_FILE

@@ -12,6 +12,7 @@ import importlib
 import io
 import json
 import zipfile
+import zlib
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,11 @@ def load(world: World, path: Path) -> None:
         with np.load(path, allow_pickle=False) as file:
             document = json.loads(file["document"].tobytes())
             vectors, blob = file["vectors"], file["blob"].tobytes()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
-        raise SettingsError(f"The snapshot {path} cannot be read: {problem}.") from None
+    except OSError as problem:
+        raise SettingsError(f"The snapshot {path} cannot be read: {problem.strerror or problem}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        # What numpy and zipfile say of such a file is about their own options, such as pickles.
+        raise SettingsError(f"The snapshot {path} is damaged; delete it, or start without --resume.") from None
     if document.get("format") != FORMAT or document.get("scenario") != world.scenario.to_plain():
         raise SettingsError(
             f"The snapshot {path} is of another scenario or version; give another folder, or start without --resume."
@@ -268,7 +272,10 @@ class _Reader:
             return rule
         if module.partition(".")[0] not in PACKAGES:
             raise SettingsError(f"A snapshot names {name}, which is no class of this project.")
-        found: Any = importlib.import_module(module)
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError:
+            found = None
         for part in qualified.split("."):
             found = getattr(found, part, None)
         if not isinstance(found, type):
