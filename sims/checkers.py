@@ -37,6 +37,7 @@ MESSAGES_HELD_MAX = 3
 SHORT_BYTES_HELD_MAX = 65_536
 
 Key = tuple[int, bytes, bytes]
+Wide = NDArray[np.float64]
 
 
 class InvariantBroken(MeshlearnError):
@@ -229,10 +230,17 @@ class Checker:
             raise InvariantBroken(f"slice {index} of peer {number} has become younger")
         self._within_clip(node, norm)
         if honest:
+            name = _key(exchange_id, node.peer_id, action.peer)
+            # `isinstance` of an abstract class is dear.
+            pairwise = Pairwise in type(peer.rule).__mro__
+            first = self._halves.pop(name, None)
+            if first is not None:
+                self._second(node, action, first, wide, norm, pairwise)
+                return
             begun = self._begun(node, action)
-            if begun is not None and isinstance(peer.rule, Pairwise):
+            if begun is not None and pairwise:
                 self._towards(node, action, begun, before, replica.initial[start:stop], change)
-            self._halved(node, action, age, begun, wide, norm)
+            self._first(node, action, name, age, begun, wide, norm)
 
     def _remember(self, key: tuple[int, int]) -> None:
         self._applied.add(key)
@@ -284,41 +292,37 @@ class Checker:
                 f"and its weight is {action.weight:g}"
             )
 
-    def _halved(
-        self, node: Node, action: Averaged, age: int, begun: Outstanding | None, change: NDArray[np.float64], norm: float
+    def _first(
+        self, node: Node, action: Averaged, name: Key, age: int, begun: Outstanding | None, change: Wide, norm: float
     ) -> None:
-        """Both sides of a pairwise exchange that go equally far and unclipped change by the same in opposite directions.
+        """Keep what the other side of a pairwise exchange has to answer to.
 
-        How far a side has to go is worked out from both ages, as far as each believes the other's; what it says of itself must be
-        that. Of the first side's change its projection on a fixed random direction is kept: the sum of two changes that are not
-        opposite is at right angles to it with a probability of nothing.
+        How far a side goes is worked out from both ages, as far as each believes the other's; what it says of itself must be
+        that. Of the change its projection on a fixed random direction is kept: the sum of two changes that are not opposite is
+        at right angles to it with a probability of nothing.
         """
-        assert node.peer is not None
-        rule = node.peer.rule
-        # A researcher's rule may have weights of its own.
-        known = isinstance(rule, Pairwise) and type(rule).weight is Pairwise.weight
-        key = _key(action.exchange_id, node.peer_id, action.peer)
+        answer = None
+        if begun is not None and _weighs_by_age(node):
+            self._weighs(node, action, pairwise_weight(age, believed_age(age, begun.age)))
+            answer = pairwise_weight(begun.age, believed_age(begun.age, age))
+        if len(self._halves) >= REMEMBERED_EXCHANGES_MAX:
+            # Never answered, long ago.
+            del self._halves[next(iter(self._halves))]
         projection = float(change.dot(_direction(len(change))))
-        other = self._halves.pop(key, None)
-        if other is None:
-            if len(self._halves) >= REMEMBERED_EXCHANGES_MAX:
-                # Never answered, long ago.
-                del self._halves[next(iter(self._halves))]
-            answer = None
-            if known and begun is not None:
-                self._weighs(node, action, pairwise_weight(age, believed_age(age, begun.age)))
-                answer = pairwise_weight(begun.age, believed_age(begun.age, age))
-            self._halves[key] = _Half(projection, norm, action.weight, action.clipped, answer)
+        self._halves[name] = _Half(projection, norm, action.weight, action.clipped, answer)
+
+    def _second(self, node: Node, action: Averaged, first: _Half, change: Wide, norm: float, pairwise: bool) -> None:
+        """Both sides of a pairwise exchange that go equally far and unclipped change by the same in opposite directions."""
+        if first.answer is not None and _weighs_by_age(node):
+            self._weighs(node, action, first.answer)
+        if not pairwise or first.clipped or action.clipped or first.weight != action.weight:
             return
-        if known and other.answer is not None:
-            self._weighs(node, action, other.answer)
-        if not isinstance(rule, Pairwise) or other.clipped or action.clipped or other.weight != action.weight:
-            return
-        unlike = abs(projection + other.projection) > SUM_ERROR * norm * len(change)
-        if unlike or abs(norm - other.norm) > SUM_ERROR * norm:
+        projection = float(change.dot(_direction(len(change))))
+        unlike = abs(projection + first.projection) > SUM_ERROR * norm * len(change)
+        if unlike or abs(norm - first.norm) > SUM_ERROR * norm:
             raise InvariantBroken(
                 f"exchange {action.exchange_id} did not change one side by what it took from the other "
-                f"(norms {other.norm:g} and {norm:g}): the mean of the mesh is not kept"
+                f"(norms {first.norm:g} and {norm:g}): the mean of the mesh is not kept"
             )
 
     @staticmethod
@@ -340,6 +344,12 @@ class _Half:
     clipped: bool
     answer: float | None
     """How far the side that waits for the answer has to go; None where that is not known."""
+
+
+def _weighs_by_age(node: Node) -> bool:
+    """Return whether a node's rule has the built-in rules' weights: a researcher's may have weights of its own."""
+    assert node.peer is not None
+    return getattr(type(node.peer.rule), "weight", None) is Pairwise.weight
 
 
 def pairwise_weight(own_age: int, partner_age: int) -> float:
