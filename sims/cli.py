@@ -110,7 +110,8 @@ def sweep(
     with terminal.Interruptible(presses=2) as interrupted:
         cells = run_cells(console, plan, folder, interrupted, processes, scheduler)
         rows = sweeps.summarise(plan, cells, folder) if cells else []
-    console.print(terminal.sweep_table(f"{plan.name}: {len(cells)} of {len(plan.cells())} cells", rows))
+    if rows:
+        console.print(terminal.sweep_table(f"{plan.name}: {len(cells)} of {len(plan.cells())} cells", rows))
     end(console, plan, cells, folder)
 
 
@@ -139,6 +140,7 @@ def compare(
     Example: meshlearn compare home-volunteers --methods mesh,mesh:pairwise,federated-averaging --seeds 5
     """
     from sims import comparison, terminal
+    from sims.listing import counted
     from sims.scenario import Scenario
 
     base = varied(Scenario.load(scenario), peers, None, duration, None, change)
@@ -151,7 +153,7 @@ def compare(
         rows = comparison.compared(plan, cells, folder) if cells else []
     for title, columns, best_first in comparison.tables(plan, rows) if rows else []:
         shown = [{label: comparison.shown_cell(row, name) for name, label in columns.items()} for row in best_first]
-        console.print(terminal.plain_table(f"{base.name}, {base.peers} peers, {seeds} seeds. {title}", shown))
+        console.print(terminal.plain_table(f"{base.name}, {base.peers} peers, {counted(seeds, 'seed')}. {title}", shown))
     for said in plan.left_out:
         console.print(f"Left out: {said}", soft_wrap=True)
     end(console, plan, cells, folder)
@@ -185,7 +187,12 @@ def end(console: Console, plan: Plan, cells: Cells, folder: Path) -> None:
         console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
     left = len(plan.cells()) - len(cells)
     if left:
-        said = f"Stopped early: {len(cells)} of {len(plan.cells())} cells are done and kept, {left} left. Go on with: {command()}"
+        done = (
+            f"{len(cells)} of {len(plan.cells())} cells are done and kept, {left} left"
+            if cells
+            else (f"none of the {left} cells was finished, so there is neither a table nor a report")
+        )
+        said = f"Stopped early: {done}. {'Go on' if cells else 'Begin again'} with: {command()}"
         console.print(said, soft_wrap=True)
         raise typer.Exit(terminal.EXIT_INTERRUPTED)
 

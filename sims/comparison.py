@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from meshlearn.errors import SettingsError
 from sims import plots, report
 from sims.baselines import refusal
-from sims.listing import shown
+from sims.listing import shown, span
 from sims.names import METHODS, RULES
 from sims.results import write_table
 from sims.scenario import Scenario
@@ -29,6 +30,7 @@ TIME_COLUMNS = {
     "method": "method",
     "accuracy": "accuracy %",
     "worst_peer": "worst peer",
+    "judged": "of",
     "disagreement": "disagreement",
     "megabytes": "MB",
 }
@@ -37,6 +39,13 @@ BYTES_COLUMNS = {
     "accuracy_at_equal_bytes": "accuracy %",
     "megabytes_at_equal_bytes": "MB by then",
     "seconds_at_equal_bytes": "at s",
+    "seeds_at_equal_bytes": "seeds",
+}
+# A consensus run has no accuracy: how far its vectors are apart is all there is.
+UNTRAINED_TIME_COLUMNS = {"method": "method", "variance": "variance", "megabytes": "MB"}
+UNTRAINED_BYTES_COLUMNS = {
+    "variance_at_equal_bytes" if "accuracy" in name else name: ("variance" if "accuracy" in name else head)
+    for name, head in BYTES_COLUMNS.items()
 }
 FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("the mesh's rules", ("mesh", "mesh:drift-corrected", "mesh:pairwise", "mesh:none")),
@@ -64,7 +73,11 @@ class Comparison(Plan):
         """
         kept, left_out = [], []
         for name in dict.fromkeys(rows or every_row()):
-            said = refusal(row_scenario(base, name))
+            check_row(name)
+            try:
+                said = refusal(row_scenario(base, name))
+            except SettingsError as problem:
+                said = str(problem)
             if said and rows:
                 raise SettingsError(said)
             if said:
@@ -95,14 +108,20 @@ def every_row() -> list[str]:
     return [*(f"mesh:{rule}" for rule in RULES), *(method for method in METHODS if method != "mesh")]
 
 
-def row_scenario(base: Scenario, name: str) -> Scenario:
-    """Return the scenario of a row; raises SettingsError where there is no such method or rule."""
+def check_row(name: str) -> None:
+    """Raise SettingsError where there is no such method or rule."""
     method, _, rule = name.partition(":")
     if method not in METHODS or (rule and method != "mesh"):
         raise SettingsError(f'There is no method "{name}"; choose from mesh, {", ".join(every_row())}.')
     if ":" in name and rule not in RULES:
         raise SettingsError(f'The mesh has no averaging rule "{rule}"; choose from {", ".join(RULES)}.')
-    return base.changed(**{"run.method": method, **({"run.rule": rule} if rule else {})})
+
+
+def row_scenario(base: Scenario, name: str) -> Scenario:
+    """Return the scenario of a row; raises SettingsError that names the row where the scenario does not allow it."""
+    method, _, rule = name.partition(":")
+    settings = {"run.method": method, **({"run.rule": rule} if rule else {})}
+    return base.varied(settings, dict.fromkeys(settings, name))
 
 
 def compared(plan: Plan, cells: Cells, folder: Path) -> list[Row]:
@@ -118,7 +137,7 @@ def compared(plan: Plan, cells: Cells, folder: Path) -> list[Row]:
     reference = reference_row(plan.base.run.rule, groups)
     budgets = _budgets(groups, reference)
     rows = [_row(name, runs, budgets) for name, runs in groups.items()]
-    rows.sort(key=lambda row: -row["accuracy"] if not math.isnan(row["accuracy"]) else math.inf)
+    rows.sort(key=lambda row: _best_first(row, ""))
     write_table(folder / "table", rows)
     write_table(folder / "cells", [{**cell.columns, **outcome["summary"]} for cell, outcome in cells])
     order = [row["method"] for row in rows]
@@ -128,6 +147,9 @@ def compared(plan: Plan, cells: Cells, folder: Path) -> list[Row]:
     for title, columns, sorted_rows in tables(plan, rows):
         cells_shown = [[shown_cell(row, name) for name in columns] for row in sorted_rows]
         body += [f"<h2>{title}</h2>", report.table(list(columns.values()), cells_shown)]
+    left_out = plan.left_out if isinstance(plan, Comparison) else ()
+    if left_out:
+        body += ["<h2>Left out</h2>", f"<ul>{''.join(f'<li>{html.escape(said)}</li>' for said in left_out)}</ul>"]
     body += ["<h2>Curves</h2>", report.figures_grid(figures)]
     report.write_page(plan.name, body, folder / "report.html")
     return rows
@@ -135,24 +157,32 @@ def compared(plan: Plan, cells: Cells, folder: Path) -> list[Row]:
 
 def tables(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, dict[str, str], list[Row]]]:
     """Return title, columns with their headings, and rows of the two tables, each sorted by its own accuracy."""
-    equal = sorted(rows, key=lambda row: _descending(row["accuracy_at_equal_bytes"]))
+    equal = sorted(rows, key=lambda row: _best_first(row, "_at_equal_bytes"))
+    trained = any(not math.isnan(row["accuracy"]) for row in rows)
+    time_columns = TIME_COLUMNS if trained else UNTRAINED_TIME_COLUMNS
+    bytes_columns = BYTES_COLUMNS if trained else UNTRAINED_BYTES_COLUMNS
     budget = max((row["megabytes_budget"] for row in rows), default=math.nan)
     return [
-        (f"At equal time: {plan.base.duration_s:g} s", TIME_COLUMNS, list(rows)),
-        (f"At equal bytes: {shown(budget)} MB", BYTES_COLUMNS, equal),
+        (f"At equal time: {plan.base.duration_s:g} s", time_columns, list(rows)),
+        (f"At equal bytes: {shown(budget)} MB", bytes_columns, equal),
     ]
 
 
 def shown_cell(row: Row, name: str) -> str:
     """Return a value of a row as a person reads it: accuracies in per cent, with half of their interval where they have one."""
+    if name == "judged":
+        return span([row["peers_evaluated_least"], row["peers_evaluated_most"]]) or "-"
     value, width = row[name], row.get(f"{name}_interval")
+    if name == "seeds_at_equal_bytes":
+        return f"{value} of {row['seeds']}"
     if width is None or math.isnan(value):
         return shown(value)
     return f"{100.0 * value:.1f}" if math.isnan(width) else f"{100.0 * value:.1f} ± {100.0 * width:.1f}"
 
 
-def _descending(value: float) -> float:
-    return math.inf if math.isnan(value) else -value
+def _best_first(row: Row, when: str) -> tuple[float, float]:
+    accuracy, variance = row[f"accuracy{when}"], row[f"variance{when}"]
+    return math.inf if math.isnan(accuracy) else -accuracy, math.inf if math.isnan(variance) else variance
 
 
 def reference_row(rule: str, names: Collection[str]) -> str:
@@ -182,6 +212,11 @@ def _row(name: str, runs: dict[int, Series], budgets: dict[int, float]) -> Row:
     ):
         row[column] = plots.mean(values)
         row[f"{column}_interval"] = plots.interval(values)
+    row["variance"] = plots.mean([_number(final.get("variance")) for final in finals])
+    row["variance_at_equal_bytes"] = plots.mean([_number(found.get("variance")) for found in equal])
+    row["seeds_at_equal_bytes"] = sum(bool(found) for found in equal)
+    judged = [_number(final.get("peers_evaluated")) for final in finals]
+    row["peers_evaluated_least"], row["peers_evaluated_most"] = min(judged), max(judged)
     row["megabytes"] = plots.mean([final["bytes"] for final in finals]) / 1e6
     row["disagreement"] = plots.mean([_number(final["disagreement"]) for final in finals])
     row["megabytes_at_equal_bytes"] = plots.mean([_number(found.get("bytes")) for found in equal]) / 1e6
@@ -191,8 +226,16 @@ def _row(name: str, runs: dict[int, Series], budgets: dict[int, float]) -> Row:
 
 
 def row_at(series: Series, budget: float) -> dict[str, float]:
-    """Return the last row of a series within so many bytes; an empty one where the first is over."""
-    return next((row for row in reversed(series) if row["bytes"] <= budget), {})
+    """Return what a series was like at so many bytes: between two rows linearly, beyond the last one as that was.
+
+    An empty row where the first is over: what was before it nobody has measured.
+    """
+    within = sum(row["bytes"] <= budget for row in series)
+    if not within or within == len(series):
+        return series[-1] if within else {}
+    before, after = series[within - 1], series[within]
+    part = (budget - before["bytes"]) / (after["bytes"] - before["bytes"])
+    return {name: _number(value) + part * (_number(after.get(name)) - _number(value)) for name, value in before.items()}
 
 
 def _number(value: Any) -> float:
@@ -200,14 +243,21 @@ def _number(value: Any) -> float:
 
 
 def _figures(curves: dict[str, list[Series]], reference: str, budget: float) -> dict[str, tuple[Figure, str]]:
-    bands = "Means over the seeds with 95 % confidence intervals. The thick line is the mesh, the same in every panel."
+    means = plots.band_caption(1, max(map(len, curves.values()), default=0))
+    bands = f"{means} The thick line is the mesh, the same in every panel."
     sent = "Who sends nothing is not there; the dotted vertical line is the mesh's traffic."
     over_time, over_bytes = ("time_s", "time / s", 1.0), ("bytes", "traffic of all peers / MB", 1e-6)
-    accuracy = ("accuracy", "test accuracy of the mean model")
+    accuracy = ("accuracy", "accuracy of the mean model / %")
+    if not any(not math.isnan(_number(runs[0][-1].get("accuracy"))) for runs in curves.values()):
+        variance = ("variance", "variance")
+        return {
+            "variance-over-time": (_panels(curves, reference, over_time, variance), bands),
+            "variance-over-bytes": (_panels(curves, reference, over_bytes, variance, budget), f"{bands} {sent}"),
+        }
     return {
         "accuracy-over-time": (_panels(curves, reference, over_time, accuracy), bands),
         "accuracy-over-bytes": (_panels(curves, reference, over_bytes, accuracy, budget), f"{bands} {sent}"),
-        "disagreement-over-time": (_panels(curves, reference, over_time, ("disagreement", "disagreement")), bands),
+        "disagreement-over-time": (_panels(curves, reference, over_time, ("disagreement", "relative disagreement")), bands),
     }
 
 
@@ -231,6 +281,8 @@ def _panels(
         families = [(title, members) for title, members in families if members != [reference]]
     columns = max(1, min(3, len(families)))
     lines = max(1, -(-len(families) // columns))
+    _, factor, logarithmic = plots.COMPARED[y[0]]
+    top = 100.0 if factor == 100.0 else math.inf
     with mpl.rc_context(plots.STYLE):
         figure = Figure(layout="constrained", figsize=(0.6 + 2.3 * columns, 0.4 + 1.9 * lines))
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
@@ -243,7 +295,7 @@ def _panels(
             for colour, name in zip(plots.COLOURS, others, strict=False):
                 _curve(axes, curves[name], x, y[0], name, colour, 1.0)
             axes.legend(
-                loc="lower right" if y[0] == "accuracy" else "upper right",
+                loc="best",
                 fontsize=6,
                 handlelength=1.4,
                 frameon=True,
@@ -252,7 +304,12 @@ def _panels(
             if not math.isnan(budget):
                 axes.set_xscale("log")
                 axes.axvline(budget * x[2], color="#000000", ls=":", lw=0.8)
-            axes.set_ylim(bottom=0.0, top=1.0 if y[0] == "accuracy" else None)
+            if not logarithmic:
+                axes.set_ylim(0.0, top)
+        if logarithmic:
+            # The panels share their axes.
+            lines_drawn = [line for axes in grid.flat for line in axes.get_lines() if line.get_zorder() == 3]
+            plots.fit(grid.flat[0], [float(value) for line in lines_drawn for value in line.get_ydata()], top, True)
         for index in range(len(families), lines * columns):
             grid.flat[index].set_axis_off()
             grid.flat[index - columns].tick_params(labelbottom=True)
@@ -271,16 +328,19 @@ def _curve(
     width: float,
     banded: bool = True,
 ) -> None:
+    _, factor, logarithmic = plots.COMPARED[y_name]
     rows = list(zip(*runs, strict=False))
     along = [plots.mean([row[x[0]] for row in group]) * x[2] for group in rows]
-    middle = [plots.mean([_number(row[y_name]) for row in group]) for group in rows]
-    half = [plots.interval([_number(row[y_name]) for row in group]) for group in rows]
+    middle = [plots.mean([_number(row[y_name]) for row in group]) * factor for group in rows]
+    half = [plots.interval([_number(row[y_name]) for row in group]) * factor for group in rows]
     if x[0] == "bytes":
         sent = [index for index, count in enumerate(along) if count > 0.0]
         along, middle, half = ([values[index] for index in sent] for values in (along, middle, half))
-    axes.plot(along, middle, color=colour, lw=width, label=label or None)
+    if logarithmic:
+        # What is one model is not apart: such an axis has no 0.
+        middle = [value if value > 0.0 else math.nan for value in middle]
+    axes.plot(along, middle, color=colour, lw=width, label=label or None, zorder=3)
     if not banded:
         return
-    low = [value - part for value, part in zip(middle, half, strict=True)]
-    high = [value + part for value, part in zip(middle, half, strict=True)]
-    axes.fill_between(along, low, high, color=colour, alpha=0.1, lw=0)
+    low, high = plots.band(middle, half, 100.0 if factor == 100.0 else math.inf, logarithmic)
+    axes.fill_between(along, low, high, color=colour, alpha=0.06, lw=0)

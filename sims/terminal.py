@@ -172,7 +172,7 @@ def sweep_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
 
 def plain_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     """Return rows as a table."""
-    table = Table(title=title)
+    table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for index, name in enumerate(rows[0] if rows else {}):
         table.add_column(name.replace("_", " "), justify="left" if not index else "right", no_wrap=not index)
     for row in rows:

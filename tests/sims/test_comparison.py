@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import math
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from meshlearn.errors import SettingsError
 from sims import sweeps
 from sims.comparison import Comparison, compared, every_row, reference_row, row_at, shown_cell, tables
 from sims.names import METHODS, RULES
-from tests.sims.worlds import small
+from tests.sims.worlds import consensus, small
 
 SERIES = [{"time_s": float(time), "bytes": 100.0 * time, "accuracy": time / 10.0} for time in (1, 2, 3)]
 
@@ -51,10 +52,38 @@ def test_a_row_that_is_not_there_is_refused(name: str, said: str):
         Comparison.of(small(), [name], 1)
 
 
-def test_equal_bytes_are_the_last_row_within_the_budget():
-    assert row_at(SERIES, 250.0)["accuracy"] == 0.2
+@pytest.mark.parametrize("rows", [[], ["mesh:pairwise", "mesh"]])
+def test_a_consensus_run_is_compared_with_the_rows_that_can_do_it(rows: list[str], tmp_path: Path):
+    plan = Comparison.of(consensus(4), rows, 2)
+    assert all(name.startswith("mesh") for name in plan.rows)
+    assert bool(plan.left_out) == (not rows)
+    table = compared(plan, sweeps.run(plan, tmp_path, processes=1), tmp_path)
+    assert table == sorted(table, key=lambda row: row["variance"])
+    assert [list(columns)[1] for _, columns, _ in tables(plan, table)] == ["variance", "variance_at_equal_bytes"]
+    page = (tmp_path / "report.html").read_text()
+    assert all(html.escape(said) in page for said in plan.left_out)
+    assert ("Left out" in page) == (not rows)
+    with pytest.raises(SettingsError, match=r"^epidemic: .* a consensus run needs the method mesh"):
+        Comparison.of(consensus(4), ["epidemic"], 1)
+
+
+def test_equal_bytes_lie_between_two_rows():
+    assert row_at(SERIES, 250.0) == pytest.approx({"time_s": 2.5, "bytes": 250.0, "accuracy": 0.25})
+    assert row_at(SERIES, 200.0)["accuracy"] == 0.2
     assert row_at(SERIES, 1e9)["accuracy"] == 0.3
     assert row_at(SERIES, 50.0) == {}
+    assert math.isnan(row_at([{**SERIES[0], "accuracy": math.nan}, SERIES[1]], 150.0)["accuracy"])
+
+
+def test_a_row_that_was_not_measured_in_every_seed_says_so():
+    row = {"seeds": 2, "seeds_at_equal_bytes": 1, "worst_peer": 0.5, "worst_peer_interval": math.nan}
+    row |= {"peers_evaluated_least": 9.0, "peers_evaluated_most": 12.0}
+    assert shown_cell(row, "seeds_at_equal_bytes") == "1 of 2"
+    assert shown_cell(row, "worst_peer") == "50.0"
+    assert shown_cell(row, "judged") == "9-12"
+
+
+def test_the_reference_is_the_mesh_with_the_scenarios_rule():
     assert reference_row("pairwise", ["isolated", "mesh:none", "mesh:drift-corrected", "mesh:pairwise"]) == "mesh:pairwise"
     assert reference_row("none", ["mesh:none", "mesh:pairwise"]) == "mesh:none"
     assert reference_row("pairwise", ["isolated"]) == ""
@@ -71,7 +100,7 @@ def test_a_comparison_stands_at_equal_time_and_at_equal_bytes(tmp_path: Path):
     assert mesh["megabytes_at_equal_bytes"] == mesh["megabytes"] == mesh["megabytes_budget"]
     assert by_name["ad-psgd"]["megabytes"] > mesh["megabytes"] > by_name["mesh:none"]["megabytes"] > 0.0
     assert by_name["isolated"]["megabytes"] == 0.0
-    assert by_name["ad-psgd"]["megabytes_at_equal_bytes"] <= mesh["megabytes"]
+    assert by_name["ad-psgd"]["megabytes_at_equal_bytes"] == pytest.approx(mesh["megabytes"])
     assert by_name["ad-psgd"]["seconds_at_equal_bytes"] < 20.0
     assert (
         mesh["accuracy"] != by_name["mesh:drift-corrected"]["accuracy"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sims import terminal
+from sims import listing, terminal
 from sims.simulation import simulate
 from tests.sims.worlds import small
 
@@ -78,7 +78,8 @@ def test_ctrl_c_twice_drops_what_is_under_way(tmp_path: Path):
     (tmp_path / "grid.toml").write_text(SWEEP.replace("60.0", "1e9").replace("seeds = 4", "seeds = 1"))
     process = started("sweep", "grid.toml", "--out", "out", "--processes", "2", cwd=tmp_path)
     said = interrupted(process, "grid: 0 of 2 cells", "Stopping after")
-    assert "0 of 2 cells are done and kept, 2 left" in said
+    assert "none of the 2 cells was finished, so there is neither a table nor a report. Begin again with: meshlearn" in said
+    assert "means of" not in said
     assert not (tmp_path / "out" / "table.csv").exists()
 
 
@@ -111,7 +112,7 @@ def test_the_summary_of_a_run_fits_one_screen():
     assert max(len(line) for line in lines) <= 80
     text = "\n".join(lines)
     assert result.trace_hash in text
-    for name in ("accuracy, mean model", "accuracy, worst peer", "disagreement", "traffic", "exchanges begun", "abandoned"):
+    for name in ("accuracy, mean model", "accuracy, worst of 6", "disagreement", "traffic", "exchanges begun", "abandoned"):
         assert name in text
 
 
@@ -126,13 +127,13 @@ def test_the_summary_of_a_run_fits_one_screen():
     ],
 )
 def test_a_mean_is_shown_to_the_digits_that_are_sure(value: float, width: float, shown: str):
-    assert terminal.plus_minus(value, width) == shown
+    assert listing.plus_minus(value, width) == shown
 
 
 def test_numbers_have_units():
-    assert terminal.with_unit("final_bytes", 260_123) == "260 kB"
-    assert terminal.with_unit("final_accuracy", 0.8051) == "80.5 %"
-    assert terminal.with_unit("wall_s", 0.25) == "0.25 s"
+    assert listing.with_unit("final_bytes", 260_123) == "260 kB"
+    assert listing.with_unit("final_accuracy", 0.8051) == "80.5 %"
+    assert listing.with_unit("wall_s", 0.25) == "0.25 s"
 
 
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path):
