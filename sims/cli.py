@@ -139,13 +139,14 @@ def compare(
 
     Example: meshlearn compare home-volunteers --methods mesh,mesh:pairwise,federated-averaging --seeds 5
     """
-    from sims import comparison, terminal
+    from sims import comparison, sweeps, terminal
     from sims.listing import counted
     from sims.scenario import Scenario
 
     base = varied(Scenario.load(scenario), peers, None, duration, None, change)
     names = [name.strip() for name in methods.split(",") if name.strip()]
     plan = comparison.Comparison.of(base, names, seeds)
+    sweeps.check_files(plan)
     folder = out or Path("results") / _file_name(plan.name)
     console = terminal.console()
     with terminal.Interruptible(presses=2) as interrupted:

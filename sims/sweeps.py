@@ -16,9 +16,11 @@ from typing import Any
 from meshlearn.errors import SettingsError
 from sims import listing, plots, pool, report, schema
 from sims.names import DEFAULTS
+from sims.network import read_matrix
 from sims.results import write_table
 from sims.scenario import DATA, Scenario
 from sims.toml_lines import Path as KeyPath
+from sims.world import read_availability
 
 CELLS_MAX = 100_000
 KEYS = ("name", "scenario", "seeds", "set", "grid")
@@ -115,7 +117,7 @@ class Plan:
             if len({schema.toml_value(choice) for choice in choices}) != len(choices):
                 raise SettingsError(f'{grid_lines[key]}: "{key}": expected values that are all different.')
         plan = cls(name, base, _seeds(values.get("seeds", 3), place), grid, grid_lines)
-        plan.cells()
+        check_files(plan)
         return plan
 
     def cells(self) -> list[Cell]:
@@ -130,6 +132,26 @@ class Plan:
             world = self.base.varied(settings, where) if settings else self.base
             found += [Cell(tuple(settings.items()), seed, dataclasses.replace(world, seed=seed)) for seed in self.seeds]
         return found
+
+
+def check_files(plan: Plan) -> None:
+    """Raise SettingsError that names file, line and key where a file that a cell needs cannot be understood."""
+    read: set[str] = set()
+    for cell in plan.cells():
+        world = cell.scenario
+        for key, name in (("latency.file", world.latency.file), ("availability", world.availability)):
+            if not name or name in read:
+                continue
+            read.add(name)
+            try:
+                if key == "availability":
+                    read_availability(Path(name), world.peers)
+                else:
+                    read_matrix(Path(name))
+            except SettingsError as problem:
+                if key in plan.where:
+                    raise SettingsError(f'{plan.where[key]}: "{key}": {problem}') from None
+                raise plan.base.place.refuse(str(problem), tuple(key.split("."))) from None
 
 
 def _scenario(path: Path, source: str, place: schema.Place) -> Scenario:

@@ -186,6 +186,21 @@ def test_a_file_that_was_changed_makes_a_cell_stale(tmp_path: Path):
     assert len({before, other, digest()}) == 3
 
 
+def test_a_file_that_cannot_be_understood_is_refused_before_anything_runs(tmp_path: Path):
+    (tmp_path / "trips.txt").write_text("0 5\nfive 0\n")
+    (tmp_path / "trace.csv").write_text("a,5,0\n")
+    path = tmp_path / "sweep.toml"
+    trips = r'sweep.toml, line 3: "latency.file": .*trips.txt must hold numbers alone'
+    trace = r'sweep.toml, line 3: "availability": .*trace.csv, line 1: expected peer, on, off'
+    for document, said in (
+        (f"[grid]\nlatency.file = ['{tmp_path}/trips.txt']\n", trips),
+        (f"[set]\navailability = '{tmp_path}/trace.csv'\n", trace),
+    ):
+        path.write_text(LAN + document)
+        with pytest.raises(SettingsError, match=said):
+            sweeps.Plan.load(path)
+
+
 def test_a_cell_that_cannot_be_run_is_named(tmp_path: Path):
     impossible = sweeps.Plan("sweep", small(), [1], {"run.skew": ["classes:9"]})
     with pytest.raises(SettingsError, match=r'^skew classes:9, seed 1: scenario: "run.skew": A peer can hold 1 to 4 classes'):
