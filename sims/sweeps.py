@@ -15,12 +15,12 @@ from typing import Any
 
 from meshlearn.errors import SettingsError
 from sims import listing, plots, pool, report, schema
+from sims.arrivals import read_availability
 from sims.names import DEFAULTS
 from sims.network import read_matrix
 from sims.results import write_table
 from sims.scenario import DATA, Scenario
 from sims.toml_lines import Path as KeyPath
-from sims.world import read_availability
 
 CELLS_MAX = 100_000
 KEYS = ("name", "scenario", "seeds", "set", "grid")

@@ -10,13 +10,14 @@ import pytest
 
 from meshlearn.errors import SettingsError
 from sims import schema
+from sims.arrivals import arrival_times
 from sims.clock import Clock, Op
 from sims.laws import Constant, Exponential, Law, LogNormal, Mixture, Normal, Uniform, Weibull, law_from, law_to_json
 from sims.network import Network
 from sims.node import Node
 from sims.scenario import DEFAULTS, Scenario
 from sims.seeds import Seeds
-from sims.world import World, arrival_times
+from sims.world import World
 
 LAWS = [
     Weibull(0.59, 2514.0),

@@ -13,8 +13,8 @@ from meshlearn.errors import SettingsError
 from meshlearn.learning.partition import partition
 from meshlearn.learning.spec import initial_vector
 from sims import Scenario, simulate
+from sims.arrivals import read_availability
 from sims.soak import random_scenario, soak
-from sims.world import read_availability
 from tests.sims.worlds import Timid, consensus, ran, small
 
 
