@@ -144,8 +144,8 @@ async def test_a_hidden_tab_keeps_its_links_and_goes_on(tmp_path: Path, record_p
             f"hidden for {hidden_s:.0f} s: the page's timer of {TICK_MS} ms came {ticks} times, "
             f"not {1000 * hidden_s / TICK_MS:,.0f}; {steps:,} steps, {exchanged:,.0f} exchanges, {await tab.text('outcomes')}",
         )
-        # the proof that Chromium held the page back, once a second at most
-        assert ticks <= 2 * hidden_s
+        # the proof that Chromium held the page back, once a second at most; it may begin a second late
+        assert ticks <= 2 * hidden_s + 1000 / TICK_MS
         assert await _visibility(tab, "hidden")
         assert steps > 0
         assert exchanged > 0
