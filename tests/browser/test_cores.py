@@ -105,7 +105,7 @@ async def test_workers_are_there_while_the_tab_trains_and_as_many_as_were_chosen
         await until(lambda: _threads_are(browser, alone + 1), "resume starts one again")
         await tab.page.click('[data-action="stop"]')
         # The evaluator may stay, for trying the model that the tab has stopped with.
-        await until(lambda: _threads_are_at_most(browser, alone - 1), "stop ends all Workers that train")
+        await until(lambda: _threads_are_at_most(browser, alone), "stop ends the further Workers")
         await tab.page.click('[data-action="again"]')
         await until(lambda: _threads_are(browser, alone + 1), "they are back")
         await tab.page.goto("about:blank")
